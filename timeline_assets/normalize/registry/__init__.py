@@ -1,0 +1,100 @@
+"""The registry of event types: for each its category, visibility, default severity, title, and whose it can be.
+
+One module per service holds the entries; `REGISTRY` is all of them. A type that is not here is not dropped: it becomes
+``unmapped.<raw type>`` with severity 0 and is counted by a check.
+
+Titles are templates: ``{name}`` is the resource's name as it was (its id where the name is unknown). Nothing else of a
+record enters a title, because titles reach tenants.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import polars as pl
+
+from timeline_assets.normalize.schema import FACT
+
+
+@dataclass(frozen=True)
+class EventType:
+    """One type. `severity` is OCSF's (events.md); `is_provider` types never have a tenant owner of their own.
+
+    `target` says that the event's target is itself a tenant (``project`` or ``domain``) or a ``user`` (filed under the
+    user's domain): the only types whose `target_*` columns prove an owner.
+    """
+
+    name: str
+    category: str
+    title: str
+    severity: int = 1
+    visibility: str = "operational"
+    is_provider: bool = False
+    target: str | None = None
+
+
+def span(name: str, category: str, title: str, failed: str, *, severity: int = 1, **more) -> tuple[EventType, ...]:
+    """The types of one span: ``<name>.start`` (running), ``<name>.end``, ``<name>.error`` (severity 4)."""
+    return (
+        EventType(f"{name}.start", category, f"{title} (running)", severity, **more),
+        EventType(f"{name}.end", category, title, severity, **more),
+        EventType(f"{name}.error", category, failed, 4, **more),
+    )
+
+
+def _assemble(modules: Iterable[tuple[EventType, ...]]) -> dict[str, EventType]:
+    types: dict[str, EventType] = {}
+    for entries in modules:
+        for entry in entries:
+            if entry.name in types:
+                raise ValueError(f"event type {entry.name} is registered twice")
+            types[entry.name] = entry
+    return types
+
+
+from timeline_assets.normalize.registry import compute, identity, network, volume  # noqa: E402 - they need EventType
+
+REGISTRY = _assemble((identity.TYPES, compute.TYPES, volume.TYPES, network.TYPES))
+
+
+def registry_frame() -> pl.DataFrame:
+    """The registry as a frame: one row a type, columns as :class:`EventType`'s, `name` as ``event_type``."""
+    return pl.DataFrame(
+        [
+            (t.name, t.category, t.visibility, t.severity, t.title, t.is_provider, t.target)
+            for t in REGISTRY.values()
+        ],
+        schema={
+            "event_type": pl.String,
+            "category": pl.String,
+            "visibility": pl.String,
+            "default_severity": pl.Int16,
+            "template": pl.String,
+            "is_provider": pl.Boolean,
+            "target": pl.String,
+        },
+        orient="row",
+    )
+
+
+def describe(facts: pl.LazyFrame) -> pl.LazyFrame:
+    """Facts with the registry's columns: `category`, `visibility`, `severity`, `title`, `is_provider`, `target`.
+
+    An unregistered type becomes ``unmapped.<type>``, severity 0, visible to the provider only (it may hold anything).
+    """
+    name = pl.coalesce("resource_name", "resource_id")
+    is_known = pl.col("category").is_not_null()
+    described = facts.join(registry_frame().lazy(), on="event_type", how="left", maintain_order="left").with_columns(
+        event_type=pl.when(is_known).then("event_type").otherwise(pl.lit("unmapped.") + pl.col("event_type")),
+        category=pl.col("category").fill_null("provider"),
+        visibility=pl.col("visibility").fill_null("system"),
+        severity=pl.when(is_known).then(pl.coalesce("severity", "default_severity")).otherwise(pl.lit(0, pl.Int16)),
+        title=pl.coalesce(
+            "title",
+            pl.col("template").str.replace("{name}", name, literal=True),
+            pl.lit("Unknown event ") + pl.col("event_type"),
+        ),
+        is_provider=pl.col("is_provider").fill_null(False),
+    )
+    return described.select(*FACT.names(), "category", "visibility", "is_provider", "target")

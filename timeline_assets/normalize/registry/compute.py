@@ -1,0 +1,7 @@
+"""Event types of the compute service."""
+
+from __future__ import annotations
+
+from timeline_assets.normalize.registry import EventType
+
+TYPES: tuple[EventType, ...] = ()
