@@ -1,0 +1,187 @@
+"""The configuration: one optional TOML file and a few environment variables, read here and nowhere else.
+
+Nothing needs configuring before the first success. Environment: ``TIMELINE_CONFIG`` (the file; default
+``timeline.toml`` in the working directory, if it is there), ``TIMELINE_HOME`` (state; default ``.timeline`` beside the
+project), ``TIMELINE_DATABASE_URL``, ``TIMELINE_DAGSTER_DATABASE_URL``, ``OS_CLOUD`` (the one cloud, where the file
+names none).
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from timeline_assets.errors import ConfigurationError
+
+PROJECT = Path(__file__).resolve().parent.parent
+DEMO = "demo"
+
+
+def _name(value: str) -> str:
+    if not value or not all(c.isalnum() or c == "_" for c in value):
+        raise ValueError("use letters, digits and underscores: the name becomes part of asset keys")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CloudSettings(_Model):
+    """One cloud. `os_cloud` is its name in clouds.yaml (default: the same name)."""
+
+    name: Name
+    os_cloud: str | None = None
+    region: str | None = None
+    sources: tuple[str, ...] | None = Field(None, description="Names of the sources to harvest; default: all")
+    service_projects: tuple[str, ...] = Field(("service",), description="Projects, by id or name in the service domain")
+    service_domain: str = Field("default", description="The domain id in which service projects and users are named")
+    service_users: tuple[str, ...] = Field(
+        ("nova", "placement", "glance", "cinder", "neutron", "heat", "aodh", "masakari", "octavia", "designate", "mistral"),
+        description="Users, by id or name in the service domain, that act for services",
+    )
+    volume_transfers: bool = Field(
+        True, description="False: this cloud's policy forbids transfers, so a volume's first owner is its only one"
+    )
+    concurrency: int = Field(4, ge=1, le=64, description="Requests to this cloud at a time")
+    timeout_seconds: float = Field(30, gt=0)
+
+    @property
+    def is_demo(self) -> bool:
+        return self.name == DEMO
+
+
+class HarvestSettings(_Model):
+    """How windows are read."""
+
+    start: datetime | None = Field(None, description="First hour of the partitions; default: 30 days before first start")
+    overlap_seconds: int = Field(300, ge=0)
+    slack_seconds: int = Field(30, ge=0)
+    margin_seconds: int = Field(2, ge=0, description="Never read up to the server's own now, but this much before it")
+    settle_seconds: int | None = Field(None, ge=0, description="Overrides every source's settle delay")
+    poll_seconds: float | None = Field(None, gt=0, description="Overrides every source's polling interval")
+    chunk_rows: int = Field(100_000, ge=1000, description="Records handled at a time: bounds memory")
+
+
+class RetentionSettings(_Model):
+    """How long things are kept."""
+
+    timeline_days: int = Field(400, ge=1)
+    raw_extra_days: int = Field(30, ge=0, description="Raw lives this much longer than the timeline")
+    dagster_event_log_days: int = Field(14, ge=1)
+
+
+class StoreSettings(_Model):
+    """Where raw files lie: a folder, or any object store that Polars reads (``s3://…``, ``gs://…``, ``az://…``)."""
+
+    raw_url: str | None = None
+    storage_options: dict[str, SecretStr] = {}
+
+
+class WebSettings(_Model):
+    """Where Dagster's web server listens."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(3000, ge=0, le=65535)
+
+
+class Settings(_Model):
+    """Everything a run needs to know; frozen. See :func:`load`."""
+
+    state_dir: Path
+    database_url: str | None = Field(None, repr=False)
+    dagster_database_url: str | None = Field(None, repr=False)
+    clouds: tuple[CloudSettings, ...]
+    harvest: HarvestSettings = HarvestSettings()
+    retention: RetentionSettings = RetentionSettings()
+    store: StoreSettings = StoreSettings()
+    web: WebSettings = WebSettings()
+
+    def cloud(self, name: str) -> CloudSettings:
+        """The cloud of that name; :class:`ConfigurationError` names those there are."""
+        for cloud in self.clouds:
+            if cloud.name == name:
+                return cloud
+        known = ", ".join(cloud.name for cloud in self.clouds)
+        raise ConfigurationError(f"there is no cloud {name!r}", remedy=f"Configured clouds: {known}.")
+
+    @property
+    def raw_url(self) -> str:
+        """Root of the raw store."""
+        return self.store.raw_url or str(self.state_dir / "raw")
+
+    def first_window(self) -> datetime:
+        """Start of the partitions: the configured one, else the one remembered at the first start."""
+        if self.harvest.start is not None:
+            return _hour(self.harvest.start)
+        memory = self.state_dir / "first_window"
+        if memory.exists():
+            return datetime.fromisoformat(memory.read_text().strip())
+        first = _hour(datetime.now(UTC) - timedelta(days=30))
+        self.state_dir.mkdir(parents=True, exist_ok=True)
+        memory.write_text(first.isoformat())
+        return first
+
+
+def _hour(instant: datetime) -> datetime:
+    if instant.tzinfo is None:
+        instant = instant.replace(tzinfo=UTC)
+    return instant.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def load(*, demo: bool = False, environ: dict[str, str] | None = None) -> Settings:
+    """The configuration as file and environment give it; `demo` replaces the clouds by the recorded one.
+
+    Raises :class:`ConfigurationError` that names the file, the place in it and the remedy.
+    """
+    env = dict(os.environ) if environ is None else environ
+    given = env.get("TIMELINE_CONFIG")
+    path = Path(given) if given else Path("timeline.toml")
+    data = _read(path, must_exist=bool(given))
+    clouds = data.pop("clouds", None)
+    if clouds is not None and not isinstance(clouds, dict):
+        raise ConfigurationError(f"{path}: clouds is no table", remedy="Write one [clouds.NAME] section per cloud.")
+    listed = [{"name": name, **(body if isinstance(body, dict) else {"": body})} for name, body in (clouds or {}).items()]
+    if demo:
+        listed = [{"name": DEMO}]
+    elif not listed and env.get("OS_CLOUD"):
+        os_cloud = env["OS_CLOUD"]
+        name = "".join(c if c.isalnum() else "_" for c in os_cloud)
+        listed = [{"name": name, "os_cloud": os_cloud}]
+    elif not listed:
+        listed = [{"name": DEMO}]
+    try:
+        return Settings(
+            **{
+                "state_dir": Path(env.get("TIMELINE_HOME") or PROJECT / ".timeline").absolute(),
+                "database_url": env.get("TIMELINE_DATABASE_URL"),
+                "dagster_database_url": env.get("TIMELINE_DAGSTER_DATABASE_URL"),
+                **data,
+                "clouds": tuple(listed),
+            }
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ConfigurationError(
+            f"{path}: {place}: {first['msg']}", remedy="See docs/configuration.md for every key and its default."
+        ) from None
+
+
+def _read(path: Path, *, must_exist: bool) -> dict:
+    if not path.exists():
+        if must_exist:
+            raise ConfigurationError(f"the configuration file {path} does not exist", remedy="Check TIMELINE_CONFIG.")
+        return {}
+    try:
+        return tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is not valid TOML: {error}", remedy="Mend the file at that line.") from None

@@ -1,0 +1,28 @@
+"""What every stage is handed: the settings, the database, the raw store. One object, made at the edge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psycopg
+
+from timeline_assets.config import Settings
+from timeline_assets.raw.store import RawStore
+from timeline_assets.store.database import Database
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The pipeline's edges. Stages take it first, then (cloud, source, window)."""
+
+    settings: Settings
+    database: Database
+    raw: RawStore
+
+    @contextmanager
+    def connect(self) -> Iterator[psycopg.Connection]:
+        """A connection as the pipeline's role; commits at the end of the block, rolls back on an error."""
+        with self.database.connect("pipeline") as connection:
+            yield connection

@@ -1,0 +1,480 @@
+"""A PostgreSQL server of our own: the wheel's programs under our own supervision.
+
+One folder holds everything: `data/` (the cluster), `secrets.json` (the passwords, made at first start), `server.json`
+(the remembered port), `server.log`. The server listens on 127.0.0.1 only, has no socket file, and asks everybody for a
+password.
+
+Several processes may use one server: each `start` joins, each `stop` leaves, and the last to leave stops the server.
+Joining is a shared lock on a file, so a user that was killed has left by that. A server that outlives its killed users
+is adopted by the next `start`. The reasons and measurements are in docs/decisions/0001-embedded-postgresql.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Self
+
+import psutil
+from sqlalchemy import URL
+
+from timeline_assets.errors import DatabaseError
+from timeline_assets.store.binaries import (
+    ENVIRONMENT,
+    MAJOR_VERSION,
+    SERVER_UID,
+    Account,
+    named_account,
+    programs_for,
+)
+
+SUPERUSER = "postgres"
+LOGINS = (SUPERUSER, "timeline_admin", "timeline_pipeline", "timeline_reader", "timeline_dagster")
+
+# below the range from which systems hand out ports to outgoing connections, so that a remembered port stays free
+PORTS = range(15432, 25432)
+
+READY_SECONDS = 300  # replaying the log after a crash of a busy server takes its time
+STOP_SECONDS = 60
+POLL_SECONDS = 0.02
+
+# statements and details of failed rows carry tenants' data and passwords: they reach the client, not the log
+SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "password_encryption": "scram-sha-256",
+    "max_connections": 120,
+    "shared_buffers": "128MB",
+    "effective_cache_size": "1GB",
+    "work_mem": "16MB",
+    "maintenance_work_mem": "128MB",
+    "max_wal_size": "1GB",
+    "wal_compression": "pglz",
+    "wal_level": "minimal",
+    "max_wal_senders": 0,
+    "random_page_cost": 1.1,
+    # two cores, and containers give /dev/shm 64 MB: parallel workers would cost more than they bring
+    "max_parallel_workers_per_gather": 0,
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_checkpoints": "off",
+    "log_min_error_statement": "panic",
+    "log_error_verbosity": "terse",
+}
+NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+ACCESS = "# everybody is asked for a password\nhost all all 127.0.0.1/32 scram-sha-256\n"
+
+LOG_BYTES = 5_000_000
+
+
+class EmbeddedPostgres:
+    """A PostgreSQL server in a folder, shared by the processes of one user.
+
+    Args:
+        folder: everything the server keeps; made on first start, readable by its owner only.
+        durable: False trades safety in a crash for speed; for tests.
+    """
+
+    def __init__(self, folder: Path, *, durable: bool = True) -> None:
+        self.folder = Path(folder).absolute()
+        self._data = self.folder / "data"
+        self._durable = durable
+        self._process: subprocess.Popen[bytes] | None = None
+        self._users: int | None = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> Self:
+        """Join the running server of this folder, or start it; returns when it accepts connections.
+
+        Raises:
+            DatabaseError: it cannot be started; nothing is left running.
+        """
+        if self._users is None:
+            self._make_folder()
+            with self._exclusively():
+                self._users = self._open_lock("users.lock")
+                fcntl.flock(self._users, fcntl.LOCK_SH)
+                try:
+                    self._make_secrets()
+                    if not self._await_running():
+                        self._launch()
+                except BaseException:
+                    self._leave()
+                    raise
+        return self
+
+    def stop(self) -> None:
+        """Leave the server; the last of its users stops it, and returns when it has stopped."""
+        if self._users is None:
+            return
+        with self._exclusively():
+            if self._leave():
+                self._shut_down()
+
+    def is_running(self) -> bool:
+        """Whether this folder's server runs, whoever started it."""
+        return self._postmaster() is not None
+
+    @property
+    def port(self) -> int:
+        """The TCP port on 127.0.0.1; the same from start to start unless somebody else has taken it."""
+        return json.loads(self._read("server.json"))["port"]
+
+    def password(self, login: str) -> str:
+        """The password of one of `LOGINS`."""
+        return json.loads(self._read("secrets.json"))[login]
+
+    def url(self, login: str, database: str) -> URL:
+        """Where and as whom to connect; the driver is the caller's choice."""
+        return URL.create("postgresql", login, self.password(login), "127.0.0.1", self.port, database)
+
+    def note(self, name: str, text: str) -> None:
+        """Keep a small private file beside the cluster, replaced in one step."""
+        self._write_private(name, text)
+
+    # what runs
+
+    def _postmaster(self) -> psutil.Process | None:
+        with contextlib.suppress(FileNotFoundError, IndexError, ValueError):
+            return self._if_ours(int(self._pid_lines()[0]))
+        return None
+
+    def _pid_lines(self) -> list[str]:
+        return (self._data / "postmaster.pid").read_text().splitlines()
+
+    def _if_ours(self, pid: int) -> psutil.Process | None:
+        """The process of that id if it is a live server process of this cluster: process ids are used again."""
+        with contextlib.suppress(psutil.Error, FileNotFoundError):
+            process = psutil.Process(pid)
+            is_live = process.status() != psutil.STATUS_ZOMBIE and process.name() == "postgres"
+            if is_live and Path(process.cwd()) == self._data.resolve():
+                return process
+        return None
+
+    def _await_running(self) -> bool:
+        """Wait until the server is ready (True) or gone (False), whichever it is on its way to."""
+        deadline = time.monotonic() + READY_SECONDS
+        while self._postmaster() is not None:
+            with contextlib.suppress(FileNotFoundError, IndexError):
+                if self._pid_lines()[7].strip() == "ready":
+                    return True
+            if time.monotonic() > deadline:
+                raise DatabaseError(
+                    f"The PostgreSQL server in {self.folder} did not get ready within {READY_SECONDS} seconds",
+                    remedy=f"read {self.folder / 'server.log'}",
+                )
+            time.sleep(POLL_SECONDS)
+        return False
+
+    # starting
+
+    def _launch(self) -> None:
+        account = self._account()
+        programs = programs_for(account)
+        with self._explained():
+            self._clear_remains()
+            if not self._data.exists():
+                self._create_cluster(programs, account)
+            found = (self._data / "PG_VERSION").read_text().strip()
+            if found != MAJOR_VERSION:
+                raise DatabaseError(
+                    f"The cluster in {self._data} was made by PostgreSQL {found}; this release runs {MAJOR_VERSION}",
+                    remedy="move it with pg_upgrade, or keep the release that made it",
+                )
+            for is_last_try in (False, False, True):
+                self._configure(account)
+                if self._run(programs, account, is_last_try=is_last_try):
+                    return
+                (self.folder / "server.json").unlink()
+
+    def _run(self, programs: Path, account: Account | None, *, is_last_try: bool) -> bool:
+        """Run the server until it is ready; False if somebody took the port in the same moment."""
+        log_path = self.folder / "server.log"
+        if log_path.exists() and log_path.stat().st_size > LOG_BYTES:
+            log_path.rename(log_path.with_suffix(".log.1"))
+        with os.fdopen(self._open("server.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as log:
+            before = log.tell()
+            self._process = subprocess.Popen(
+                [programs / "postgres", "-D", _as_seen_by(account, self._data)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # a Ctrl-C in the terminal is for its users, who stop the server when they are done
+                start_new_session=True,
+                **_in_folder(self._data, account),
+            )
+        try:
+            # the server writes its process id itself, so until then only we know of it
+            while self._process.poll() is None and self._postmaster() is None:
+                time.sleep(POLL_SECONDS)
+            if self._await_running():
+                return True
+        except BaseException:
+            self._shut_down()
+            raise
+        self._process.wait()
+        self._process = None
+        with log_path.open("rb") as log:
+            log.seek(before)
+            said = log.read().decode(errors="replace")
+        if "could not create any TCP/IP sockets" in said and not is_last_try:
+            return False
+        raise _explain(said, self.folder)
+
+    def _create_cluster(self, programs: Path, account: Account | None) -> None:
+        """`initdb` into a folder beside, renamed when it is whole, so that a killed start leaves no half cluster."""
+        new = self.folder / "data.new"
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(mode=0o700)
+        maker = account if account is None or account.has_name else named_account(account.gid)
+        password = self._write_private("initdb.password", self.password(SUPERUSER), account=maker)
+        if maker:
+            os.chown(new, maker.uid, maker.gid)
+        try:
+            result = subprocess.run(
+                [
+                    programs / "initdb",
+                    f"--pgdata={_as_seen_by(maker, new)}",
+                    f"--username={SUPERUSER}",
+                    f"--pwfile=../{password.name}",
+                    "--auth=scram-sha-256",
+                    "--encoding=UTF8",
+                    "--locale=C",
+                    "--locale-provider=builtin",
+                    "--builtin-locale=C.UTF-8",
+                    "--no-instructions",
+                    *([] if self._durable else ["--no-sync"]),
+                ],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+                start_new_session=True,
+                **_in_folder(new, maker),
+            )
+            if result.returncode != 0:
+                raise _explain(result.stderr, self.folder)
+            if account and account != maker:
+                for path in [new, *new.rglob("*")]:
+                    os.chown(path, account.uid, account.gid, follow_symlinks=False)
+            new.rename(self._data)
+        finally:
+            password.unlink()
+            shutil.rmtree(new, ignore_errors=True)
+
+    def _configure(self, account: Account | None) -> None:
+        """Write the configuration anew: it follows the release; what an operator sets by ALTER SYSTEM wins over it."""
+        settings = SETTINGS | {"port": self._choose_port()} | ({} if self._durable else NOT_DURABLE)
+        lines = [f"{name} = '{value}'" for name, value in settings.items()]
+        self._write_private("data/postgresql.conf", "\n".join([*lines, ""]), account=account)
+        self._write_private("data/pg_hba.conf", ACCESS, account=account)
+
+    def _choose_port(self) -> int:
+        remembered = [self.port] if (self.folder / "server.json").exists() else []
+        for port in (*remembered, *(secrets.choice(PORTS) for _ in range(100))):
+            if _is_free(port):
+                self._write_private("server.json", json.dumps({"port": port}))
+                return port
+        raise DatabaseError(
+            f"No free TCP port between {PORTS.start} and {PORTS.stop - 1} on 127.0.0.1",
+            remedy="stop what listens there, or set TIMELINE_DATABASE_URL",
+        )
+
+    def _clear_remains(self) -> None:
+        """After a kill -9: wait for the dead server's children to go, then remove what it could not."""
+        deadline = time.monotonic() + STOP_SECONDS
+        if not (self._data / "postmaster.pid").exists():
+            return
+        while any(self._if_ours(pid) for pid in psutil.pids()):
+            if time.monotonic() > deadline:
+                raise DatabaseError(
+                    f"Processes of a PostgreSQL server that was killed still work in {self._data}",
+                    remedy="end them, then start again",
+                )
+            time.sleep(POLL_SECONDS)
+        (self._data / "postmaster.pid").unlink(missing_ok=True)
+
+    # stopping
+
+    def _leave(self) -> bool:
+        """Give up our part in the server; True if nobody else has one."""
+        users, self._users = self._users, None
+        try:
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fcntl.flock(users, fcntl.LOCK_UN)
+            return False
+        finally:
+            os.close(users)
+        return True
+
+    def _shut_down(self) -> None:
+        # fast, then immediate (the next start replays the log), then by force
+        for how in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+                if (postmaster := self._postmaster()) is not None:
+                    postmaster.send_signal(how)
+                elif self._process is not None:
+                    self._process.send_signal(how)
+            deadline = time.monotonic() + STOP_SECONDS
+            while self._is_alive() and time.monotonic() < deadline:
+                time.sleep(POLL_SECONDS)
+            if not self._is_alive():
+                break
+        self._process = None
+
+    def _is_alive(self) -> bool:
+        return (self._process is not None and self._process.poll() is None) or self._postmaster() is not None
+
+    # the folder
+
+    def _account(self) -> Account | None:
+        if os.geteuid() != 0:
+            return None
+        if self._data.exists() and (owner := self._data.stat()).st_uid != 0:
+            return Account(owner.st_uid, owner.st_gid)
+        return Account(SERVER_UID, SERVER_UID)
+
+    def _make_folder(self) -> None:
+        with self._explained():
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if (account := self._account()) is not None:
+                # the server may pass through, to its own folder, and see nothing else
+                os.chown(self.folder, -1, account.gid)
+                self.folder.chmod(0o710)
+
+    def _make_secrets(self) -> None:
+        path = self.folder / "secrets.json"
+        with self._explained():
+            known = json.loads(path.read_text()) if path.exists() else {}
+            missing = [login for login in LOGINS if login not in known]
+            if missing:
+                made = {login: secrets.token_urlsafe(24) for login in missing}
+                self._write_private(path.name, json.dumps(known | made, indent=2))
+
+    def _open(self, name: str, flags: int) -> int:
+        """Open a file of the folder, made readable by the folder's owner only."""
+        descriptor = os.open(self.folder / name, flags, 0o600)
+        if os.geteuid() == 0:
+            os.fchown(descriptor, self.folder.stat().st_uid, -1)
+        return descriptor
+
+    def _write_private(self, name: str, text: str, *, account: Account | None = None) -> Path:
+        """Replace a file in one step; readable by `account` only, or else by the folder's owner."""
+        path = self.folder / name
+        half = path.with_name(path.name + ".new")
+        half.unlink(missing_ok=True)
+        with os.fdopen(self._open(f"{name}.new", os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w") as file:
+            file.write(text)
+            if account:
+                os.fchown(file.fileno(), account.uid, account.gid)
+        half.replace(path)
+        return path
+
+    def _read(self, name: str) -> str:
+        try:
+            return (self.folder / name).read_text()
+        except FileNotFoundError as error:
+            raise DatabaseError(
+                f"There is no PostgreSQL server in {self.folder} yet", remedy="start it: timeline up"
+            ) from error
+
+    def _open_lock(self, name: str) -> int:
+        return self._open(name, os.O_RDWR | os.O_CREAT)
+
+    @contextlib.contextmanager
+    def _exclusively(self) -> Iterator[None]:
+        """One process at a time starts, joins or stops."""
+        with self._explained():
+            lock = self._open_lock("start.lock")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise _explain(str(error), self.folder) from error
+
+
+def _as_seen_by(account: Account | None, folder: Path) -> str:
+    """A path to `folder` that a server under `account` can follow when it runs in it.
+
+    Another account may be unable to pass the folders above (a state folder below /root). The process enters while it is
+    still root, and from then on reaches the folder through itself.
+    """
+    return "/proc/self/cwd" if account and sys.platform == "linux" else str(folder)
+
+
+def _in_folder(folder: Path, account: Account | None) -> dict[str, object]:
+    return {"cwd": folder, "env": ENVIRONMENT, "umask": 0o077, **(account.popen if account else {})}
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # as the server will ask for it, which may follow its own last connections
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+REASONS: Sequence[tuple[str, str, str]] = (
+    ("No space left on device|Disk quota exceeded", "the disk is full", "free space on that disk, then start again"),
+    (
+        "Permission denied|Operation not permitted|Read-only file system",
+        "the folder cannot be used by this user",
+        "start as the user who owns it, or choose a state folder on a disk that this user can write",
+    ),
+    (
+        "Not a directory|File exists",
+        "there is a file where the folder should be",
+        "move it away, or choose another state folder",
+    ),
+    (
+        "could not create any TCP/IP sockets",
+        "no TCP port could be opened on 127.0.0.1",
+        "see that the loopback interface is up and allows listening",
+    ),
+    (
+        "could not create shared memory segment|could not map anonymous shared memory|Cannot allocate memory",
+        "there is not enough memory",
+        "free some 200 MB of memory, then start again",
+    ),
+)
+
+
+def _explain(said: str, folder: Path) -> DatabaseError:
+    """What PostgreSQL or the system said, as an error with a remedy."""
+    for pattern, reason, remedy in REASONS:
+        if match := re.search(f"[^\n]*(?:{pattern})[^\n]*", said):
+            return DatabaseError(f"PostgreSQL cannot run in {folder}: {reason} ({match[0].strip()})", remedy=remedy)
+    lines = [line for line in said.splitlines() if re.search("FATAL|PANIC|error:", line)] or said.splitlines()[-1:]
+    return DatabaseError(
+        f"PostgreSQL cannot run in {folder}: {' '.join(lines) or 'it ended without a word'}",
+        remedy=f"read {folder / 'server.log'}",
+    )
