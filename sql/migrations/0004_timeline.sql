@@ -118,10 +118,21 @@ create index events_owner on timeline.events (owner_project_id, occurred_at desc
 create index events_request on timeline.events (request_id) where request_id is not null;
 
 create table timeline.event_keys (
-    event_id        uuid primary key,
-    occurred_at     timestamptz not null
+    event_id            uuid primary key,
+    occurred_at         timestamptz not null,
+    cloud               text not null,
+    road_source         text not null,
+    road_key            text not null,
+    roads               smallint not null default 1,
+    payload_project_id  text,
+    payload_domain_id   text,
+    target_project_id   text,
+    target_domain_id    text,
+    attribution         integer not null,
+    rule                text not null,
+    confidence          text not null
 );
-comment on table timeline.event_keys is 'Which month''s partition holds an event: keeps its id unique when a better estimate moves it.';
+comment on table timeline.event_keys is 'The head of each event: which month''s partition holds it, what its record proves of its owner, and its newest attribution. Keeps the id unique when a better estimate moves the event.';
 
 create table timeline.contributions (
     event_id        uuid not null,

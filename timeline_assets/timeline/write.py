@@ -1,0 +1,308 @@
+"""Decided events into the tables: one COPY into a temporary table, then a few set-based statements.
+
+Nothing is written that does not differ from what is there, so a repeat changes no row. What an event's rows are
+compared by leaves out when it was fetched and where the record lies: those change without the event changing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass
+
+import polars as pl
+import psycopg
+from psycopg import sql
+
+from timeline_assets.normalize.schema import INSTANT
+from timeline_assets.store.copy import copy_frame, read_frame
+from timeline_assets.timeline.redact import CHANGE_PATHS, MESSAGE_TYPES
+
+#: The columns of `timeline.events`, in its order, but for `recorded_at`, which the database sets.
+EVENT_COLUMNS = (
+    "event_id", "cloud", "region", "source", "source_key", "source_version", "witnesses", "event_type", "category",
+    "visibility", "severity", "source_severity", "outcome", "phase", "occurred_at", "occurred_from", "occurred_to",
+    "time_precision", "ended_at", "observed_at", "resource_type", "resource_id", "resource_name", "related", "changes",
+    "owner_scope", "owner_domain_id", "owner_project_id", "actor_user_id", "actor_project_id", "actor_domain_id",
+    "actor_kind", "on_behalf_of_user_id", "on_behalf_of_project_id", "actor_address", "request_id", "global_request_id",
+    "host", "availability_zone", "title", "message", "raw_ref", "raw_sha256", "normalizer_version",
+)  # fmt: skip
+#: What does not make an event another one.
+NOT_COMPARED = {"event_id", "witnesses", "observed_at", "raw_ref", "raw_sha256", "normalizer_version"}
+COMPARED = tuple(c for c in EVENT_COLUMNS if c not in NOT_COMPARED)
+HEAD_COLUMNS = (
+    "road_source", "road_key", "roads", "payload_project_id", "payload_domain_id", "target_project_id", "target_domain_id",
+)  # fmt: skip
+DECISION_COLUMNS = ("rule", "confidence", "path", "evidence", "reason", "quarantine_reason", "quarantine_detail", "candidates")
+TENANT_COLUMNS = ("actor_label", "tenant_actor_user_id", "tenant_request_id", "tenant_related")
+INCOMING_COLUMNS = (*EVENT_COLUMNS, *HEAD_COLUMNS, *DECISION_COLUMNS, *TENANT_COLUMNS, "is_new")
+
+TENANT_EVENT = (
+    "event_id", "cloud", "region", "tenant_domain_id", "tenant_project_id", "relation", "visibility", "event_type",
+    "category", "severity", "outcome", "phase", "occurred_at", "occurred_from", "occurred_to", "time_precision",
+    "ended_at", "resource_type", "resource_id", "resource_name", "related", "changes", "actor_user_id", "actor_label",
+    "request_id", "title", "message",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Written:
+    """What changed: events new, updated, unchanged; rows of tenants put in, taken back; events now in quarantine."""
+
+    new: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    tenant_upserts: int = 0
+    tenant_retractions: int = 0
+    quarantined: int = 0
+    released: int = 0
+
+    def __add__(self, other: Written) -> Written:
+        return Written(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+
+def known_heads(connection: psycopg.Connection, event_ids: pl.Series) -> pl.DataFrame:
+    """The heads of those events that are known: `event_id`, road, number of roads. One index probe an event."""
+    with connection.cursor() as cursor:
+        cursor.execute("create temp table if not exists asked (event_id uuid) on commit drop")
+        cursor.execute("truncate asked")
+        copy_frame(connection, pl.DataFrame({"event_id": event_ids.unique()}), "asked")
+        cursor.execute("analyze asked")
+        _probe_by_index(cursor)
+        heads = read_frame(
+            connection,
+            "select k.event_id, k.road_source, k.road_key, k.roads from asked join timeline.event_keys k using (event_id)",
+        )
+        _probe_freely(cursor)
+    return heads
+
+
+def write(
+    connection: psycopg.Connection,
+    events: pl.DataFrame,
+    awaits: pl.DataFrame,
+    *,
+    pin: object,
+    run_id: str | None,
+) -> Written:
+    """Writes decided events (`INCOMING_COLUMNS`, one row an event) and what they await; in the caller's transaction.
+
+    `pin` is the belief about the topology that the decisions were made on.
+    """
+    if events.is_empty():
+        return Written()
+    with connection.cursor() as cursor:
+        _ensure_partitions(cursor, events)
+        cursor.execute("drop table if exists incoming")
+        cursor.execute(_CREATE_INCOMING)
+        copy_frame(connection, events.select(INCOMING_COLUMNS), "incoming")
+        new = int(events["is_new"].sum())
+        context = {"pin": pin, "run_id": run_id, "paths": list(CHANGE_PATHS), "messages": list(MESSAGE_TYPES)}
+        written = Written(new=new)
+        if new:
+            written += _insert_new(cursor, context)
+        if new < events.height:
+            cursor.execute("create unique index on incoming (event_id)")
+            cursor.execute("analyze incoming")
+            _probe_by_index(cursor)
+            written += _merge_known(cursor, context, events.height - new)
+            _probe_freely(cursor)
+        _write_awaits(connection, cursor, awaits)
+    return written
+
+
+def retract(connection: psycopg.Connection, condition: sql.Composable) -> int:
+    """Takes back the events that `condition` (over `timeline.event_keys k`) selects; a rebuild no longer gives them."""
+    with connection.cursor() as cursor:
+        cursor.execute("drop table if exists retracted")
+        cursor.execute(
+            sql.SQL("create temp table retracted on commit drop as select k.event_id, k.occurred_at from timeline.event_keys k where {}").format(
+                condition
+            )
+        )
+        cursor.execute(_RETRACT_TENANT_ROWS.format(doomed="select t.* from timeline.tenant_events t join retracted r using (event_id, occurred_at)"))
+        cursor.execute("delete from timeline.events e using retracted r where e.event_id = r.event_id and e.occurred_at = r.occurred_at")
+        for table in ("event_keys", "quarantine", "awaits", "contributions"):
+            cursor.execute(sql.SQL("delete from {} t using retracted r where t.event_id = r.event_id").format(sql.Identifier("timeline", table)))
+        cursor.execute("select count(*) from retracted")
+        return cursor.fetchone()[0]
+
+
+_CREATE_INCOMING = f"""
+create temp table incoming on commit drop as
+select {", ".join("e." + c for c in EVENT_COLUMNS)}, {", ".join("k." + c for c in HEAD_COLUMNS)},
+       a.rule, a.confidence, a.path, a.evidence, a.reason,
+       null::text as quarantine_reason, null::text as quarantine_detail, null::jsonb as candidates,
+       null::text as actor_label, null::text as tenant_actor_user_id, null::text as tenant_request_id,
+       null::jsonb as tenant_related, null::boolean as is_new
+from timeline.events e, timeline.event_keys k, timeline.attributions a where false
+"""  # noqa: S608 - constants
+
+# The changes a tenant may see; almost all events have none, and those cost nothing.
+_TENANT_CHANGES = """case when i.changes = '[]' then i.changes else coalesce(
+    (select jsonb_agg(c) from jsonb_array_elements(i.changes) c where c->>'path' = any(%(paths)s)), '[]') end"""
+_TENANT_SELECT = f"""
+select i.event_id, i.cloud, i.region, i.owner_domain_id, i.owner_project_id, 'owner', i.visibility, i.event_type, i.category,
+       i.severity, i.outcome, i.phase, i.occurred_at, i.occurred_from, i.occurred_to, i.time_precision, i.ended_at,
+       i.resource_type, i.resource_id, i.resource_name, i.tenant_related, {_TENANT_CHANGES}, i.tenant_actor_user_id,
+       i.actor_label, i.tenant_request_id, i.title, case when i.event_type = any(%(messages)s) then i.message end
+"""  # noqa: S608 - constants
+_INSERT_TENANT = f"insert into timeline.tenant_events ({', '.join(TENANT_EVENT)}, recorded_at)"
+_INSERT_EVENTS = f"insert into timeline.events ({', '.join(EVENT_COLUMNS)}, recorded_at)"
+_INSERT_ATTRIBUTIONS = """
+insert into timeline.attributions (event_id, version, valid_at, owner_scope, owner_domain_id, owner_project_id, rule, confidence,
+                                   path, evidence, topology_recorded_at, reason, run_id)
+"""
+_RETRACT_TENANT_ROWS = """
+with doomed as ({doomed}), gone as (
+    delete from timeline.tenant_events t using doomed d
+    where t.event_id = d.event_id and t.occurred_at = d.occurred_at
+      and t.tenant_project_id is not distinct from d.tenant_project_id and t.tenant_domain_id is not distinct from d.tenant_domain_id
+    returning t.cloud, t.tenant_domain_id, t.tenant_project_id, t.event_id, t.visibility)
+insert into timeline.tenant_changes (cloud, tenant_domain_id, tenant_project_id, operation, event_id, visibility)
+select cloud, tenant_domain_id, tenant_project_id, 'retract', event_id, visibility from gone
+"""
+
+
+def _insert_new(cursor: psycopg.Cursor, context: dict) -> Written:
+    """Events never seen before: straight inserts, nothing to compare with."""
+    cursor.execute(
+        f"""insert into timeline.event_keys (event_id, occurred_at, cloud, {", ".join(HEAD_COLUMNS)}, attribution, rule, confidence)
+        select event_id, occurred_at, cloud, {", ".join(HEAD_COLUMNS)}, 1, rule, confidence from incoming where is_new"""  # noqa: S608
+    )
+    cursor.execute(f"{_INSERT_EVENTS} select {', '.join(EVENT_COLUMNS)}, now() from incoming where is_new")  # noqa: S608
+    cursor.execute(
+        f"""{_INSERT_ATTRIBUTIONS} select event_id, 1, occurred_at, owner_scope, owner_domain_id, owner_project_id, rule,
+        confidence, path, evidence, %(pin)s, reason, %(run_id)s from incoming where is_new""",  # noqa: S608
+        context,
+    )
+    cursor.execute(
+        f"""{_INSERT_TENANT} {_TENANT_SELECT}, now() from incoming i
+        where i.is_new and i.owner_scope in ('project', 'domain')""",  # noqa: S608
+        context,
+    )
+    upserts = cursor.rowcount
+    cursor.execute(
+        """insert into timeline.tenant_changes (cloud, tenant_domain_id, tenant_project_id, operation, event_id, visibility)
+        select cloud, owner_domain_id, owner_project_id, 'upsert', event_id, visibility from incoming
+        where is_new and owner_scope in ('project', 'domain')"""
+    )
+    cursor.execute(
+        """insert into timeline.quarantine (event_id, cloud, source, occurred_at, reason, detail, candidates)
+        select event_id, cloud, source, occurred_at, quarantine_reason, quarantine_detail, candidates
+        from incoming where is_new and owner_scope = 'quarantine'"""
+    )
+    return Written(tenant_upserts=upserts, quarantined=cursor.rowcount)
+
+
+def _merge_known(cursor: psycopg.Cursor, context: dict, known: int) -> Written:
+    """Events already there: what differs is updated, an owner that changed gets its next attribution."""
+    cursor.execute("drop table if exists differing")
+    cursor.execute(
+        f"""create temp table differing on commit drop as
+        select i.event_id, k.occurred_at as was_at, k.attribution,
+               ({", ".join("i." + c for c in COMPARED)}) is distinct from ({", ".join("e." + c for c in COMPARED)}) as is_other,
+               (i.owner_scope, i.owner_domain_id, i.owner_project_id, i.rule, i.confidence)
+                   is distinct from (e.owner_scope, e.owner_domain_id, e.owner_project_id, k.rule, k.confidence) as is_redecided,
+               i.roads is distinct from k.roads as is_witnessed
+        from incoming i
+        join timeline.event_keys k on k.event_id = i.event_id
+        join timeline.events e on e.event_id = k.event_id and e.occurred_at = k.occurred_at
+        where not i.is_new and (i.observed_at >= e.observed_at or i.roads > 1)"""  # noqa: S608
+    )
+    cursor.execute("delete from differing where not is_other and not is_redecided and not is_witnessed")
+    cursor.execute("analyze differing")
+
+    # A better estimate of its time moves the row, to another month if need be.
+    cursor.execute("delete from timeline.events e using differing d where e.event_id = d.event_id and e.occurred_at = d.was_at")
+    cursor.execute(
+        f"{_INSERT_EVENTS} select {', '.join('i.' + c for c in EVENT_COLUMNS)}, now() from incoming i join differing d using (event_id)"  # noqa: S608
+    )
+    updated = cursor.rowcount
+    cursor.execute(
+        f"""{_INSERT_ATTRIBUTIONS} select i.event_id, d.attribution + 1, i.occurred_at, i.owner_scope, i.owner_domain_id,
+        i.owner_project_id, i.rule, i.confidence, i.path, i.evidence, %(pin)s, i.reason, %(run_id)s
+        from incoming i join differing d using (event_id) where d.is_redecided""",  # noqa: S608
+        context,
+    )
+    cursor.execute(
+        f"""update timeline.event_keys k set (occurred_at, {", ".join(HEAD_COLUMNS)}, attribution, rule, confidence) =
+            (i.occurred_at, {", ".join("i." + c for c in HEAD_COLUMNS)}, d.attribution + d.is_redecided::int, i.rule, i.confidence)
+        from incoming i join differing d using (event_id) where k.event_id = i.event_id"""  # noqa: S608
+    )
+
+    cursor.execute("drop table if exists wanted")
+    cursor.execute(
+        f"""create temp table wanted on commit drop as select w.*, d.was_at from (
+            {_TENANT_SELECT} from incoming i where i.owner_scope in ('project', 'domain')) w ({", ".join(TENANT_EVENT)})
+        join differing d using (event_id)""",  # noqa: S608
+        context,
+    )
+    same_tenant = "w.tenant_project_id is not distinct from t.tenant_project_id and w.tenant_domain_id is not distinct from t.tenant_domain_id"
+    cursor.execute(
+        _RETRACT_TENANT_ROWS.format(
+            doomed=f"""select t.* from timeline.tenant_events t join differing d on t.event_id = d.event_id and t.occurred_at = d.was_at
+            where t.relation = 'owner' and not exists (select from wanted w where w.event_id = t.event_id and {same_tenant})"""  # noqa: S608
+        )
+    )
+    retracted = cursor.rowcount
+    columns = [c for c in TENANT_EVENT if c != "event_id"]
+    cursor.execute("drop table if exists upserted")
+    cursor.execute(
+        f"""create temp table upserted on commit drop as select w.* from wanted w where not exists (
+            select from timeline.tenant_events t where t.event_id = w.event_id and t.occurred_at = w.was_at and
+            ({", ".join("t." + c for c in columns)}) is not distinct from ({", ".join("w." + c for c in columns)}))"""  # noqa: S608
+    )
+    cursor.execute(
+        f"""delete from timeline.tenant_events t using upserted w where t.event_id = w.event_id and t.occurred_at = w.was_at
+        and t.relation = 'owner' and {same_tenant}"""  # noqa: S608
+    )
+    cursor.execute(f"{_INSERT_TENANT} select {', '.join(TENANT_EVENT)}, now() from upserted")  # noqa: S608
+    upserts = cursor.rowcount
+    cursor.execute(
+        """insert into timeline.tenant_changes (cloud, tenant_domain_id, tenant_project_id, operation, event_id, visibility)
+        select cloud, tenant_domain_id, tenant_project_id, 'upsert', event_id, visibility from upserted"""
+    )
+
+    cursor.execute(
+        """update timeline.quarantine q set resolved_at = now() from incoming i join differing d using (event_id)
+        where q.event_id = i.event_id and q.resolved_at is null and i.owner_scope <> 'quarantine'"""
+    )
+    released = cursor.rowcount
+    cursor.execute(
+        """insert into timeline.quarantine as q (event_id, cloud, source, occurred_at, reason, detail, candidates)
+        select i.event_id, i.cloud, i.source, i.occurred_at, i.quarantine_reason, i.quarantine_detail, i.candidates
+        from incoming i join timeline.event_keys k using (event_id) where not i.is_new and i.owner_scope = 'quarantine' and k.rule = 'none'
+        on conflict (event_id) do update set reason = excluded.reason, detail = excluded.detail, candidates = excluded.candidates,
+            occurred_at = excluded.occurred_at, attempts = q.attempts + 1, resolved_at = null
+        where (q.reason, q.detail, q.candidates, q.occurred_at) is distinct from
+              (excluded.reason, excluded.detail, excluded.candidates, excluded.occurred_at) or q.resolved_at is not null"""
+    )
+    return Written(
+        updated=updated, unchanged=known - updated, tenant_upserts=upserts, tenant_retractions=retracted,
+        quarantined=cursor.rowcount, released=released,
+    )  # fmt: skip
+
+
+def _write_awaits(connection: psycopg.Connection, cursor: psycopg.Cursor, awaits: pl.DataFrame) -> None:
+    if awaits.is_empty():
+        return
+    cursor.execute("create temp table if not exists awaiting (like timeline.awaits) on commit drop")
+    cursor.execute("truncate awaiting")
+    copy_frame(connection, awaits, "awaiting")
+    cursor.execute("insert into timeline.awaits select * from awaiting on conflict do nothing")
+
+
+def _ensure_partitions(cursor: psycopg.Cursor, events: pl.DataFrame) -> None:
+    for month in events.select(pl.col("occurred_at").dt.truncate("1mo").unique().sort()).to_series():
+        cursor.execute("select timeline.ensure_partition(%s)", (month,))
+
+
+def _probe_by_index(cursor: psycopg.Cursor) -> None:
+    # The cost of a merge follows what comes in, never what is stored: no plan may read a whole table to find a few rows.
+    cursor.execute("set local enable_hashjoin = off; set local enable_mergejoin = off; set local enable_seqscan = off")
+
+
+def _probe_freely(cursor: psycopg.Cursor) -> None:
+    cursor.execute("set local enable_hashjoin = on; set local enable_mergejoin = on; set local enable_seqscan = on")
+
+
+AWAITS = pl.Schema({"cloud": pl.String, "resource_id": pl.String, "event_id": pl.String, "occurred_at": INSTANT})
