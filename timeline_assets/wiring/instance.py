@@ -1,0 +1,78 @@
+"""The configuration of a Dagster instance, as ``timeline up`` writes it for its own.
+
+The committed ``dagster.yaml`` at the project's root is the same with Dagster's own SQLite storage, for a plain
+``dagster dev``.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Protocol
+
+import yaml
+
+#: Holds the URL of Dagster's storage with its password, so that no file does.
+STORAGE_VARIABLE = "TIMELINE_DAGSTER_STORAGE_URL"
+
+
+class Urls(Protocol):
+    """What is needed of :class:`timeline_assets.store.database.Database`."""
+
+    def url(self, role: str) -> str: ...
+
+
+def instance_yaml(*, cores: int | None = None) -> str:
+    """The text of ``dagster.yaml`` for an instance whose storage is PostgreSQL; its URL stands in `STORAGE_VARIABLE`.
+
+    `cores` (default: this machine's) bounds how many runs work at a time.
+    """
+    storage = {"storage": {"postgres": {"postgres_url": {"env": STORAGE_VARIABLE}}}}
+    return yaml.safe_dump({**storage, **instance_config(cores or os.cpu_count() or 1)}, sort_keys=False)
+
+
+def instance_environment(database: Urls) -> dict[str, str]:
+    """The environment that every process of the instance needs beside ``DAGSTER_HOME``."""
+    return {
+        STORAGE_VARIABLE: database.url("dagster"),
+        # a run's fresh interpreter takes its time on a small, busy machine; the default of 60 s ends it as dead
+        "DAGSTER_GRPC_TIMEOUT_SECONDS": "300",
+    }
+
+
+def instance_config(cores: int) -> dict[str, Any]:
+    """What holds for every instance, whatever its storage."""
+    return {
+        "telemetry": {"enabled": False},
+        "nux": {"enabled": False},
+        # the stages say what they do in events; capturing stdout would swap file descriptors under the follower's threads
+        "compute_logs": {
+            "module": "dagster._core.storage.noop_compute_log_manager",
+            "class": "NoOpComputeLogManager",
+        },
+        "run_queue": {"dequeue_interval_seconds": 1},
+        "concurrency": {
+            # by run: a run waits in the queue, not with its interpreter loaded
+            "pools": {"granularity": "run", "default_limit": 2},
+            "runs": {
+                "max_concurrent_runs": max(2, cores),
+                # however much is to be backfilled, one place is left for what happens now
+                "tag_concurrency_limits": [{"key": "dagster/backfill", "limit": max(1, cores - 1)}],
+            },
+        },
+        "run_monitoring": {
+            "enabled": True,
+            "start_timeout_seconds": 300,
+            "max_runtime_seconds": 6 * 3600,
+            "poll_interval_seconds": 60,
+        },
+        # a killed worker's run is begun again; what a source refused is retried by the asset, if at all
+        "run_retries": {"enabled": True, "max_retries": 2, "retry_on_asset_or_op_failure": False},
+        "retention": {
+            "schedule": {"purge_after_days": 7},
+            "sensor": {"purge_after_days": {"skipped": 1, "success": 7, "failure": 7}},
+            "auto_materialize": {"purge_after_days": {"skipped": 1, "success": 7, "failure": 7}},
+        },
+        "freshness": {"enabled": True},
+        "sensors": {"use_threads": True, "num_workers": 4},
+        "auto_materialize": {"enabled": True, "use_sensors": True},
+    }
