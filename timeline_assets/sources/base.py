@@ -82,9 +82,33 @@ class Reader(Protocol):
     """One cloud as a source's `fetch` sees it; see :class:`timeline_assets.sources.openstack.OpenStackReader`."""
 
     cloud: str
+    requests: int
 
     def get(self, service: str, path: str, params: Mapping[str, Any] | None = None, *, microversion: str | None = None):
         """One GET: the parsed JSON body; raises :class:`SourceError` with a stable code."""
+
+    def probe(self, service: str, path: str, params: Mapping[str, Any] | None = None, *, microversion=None):
+        """The same as `get`, or None where the service does not know what is asked (400, 404)."""
+
+    def rows(
+        self,
+        service: str,
+        path: str,
+        collection: str,
+        params: Mapping[str, Any] | None = None,
+        *,
+        microversion: str | None = None,
+    ) -> Iterable[Any]:
+        """The records of all pages of a listing; a record may come twice, none is skipped."""
+
+    def many(self, work: Callable[[Any], Any], items: list[Any]) -> list[Any]:
+        """`work` of each item, in order, a bounded number at a time."""
+
+    def require_scope(self) -> Any:
+        """What the token allows; raises ``scope_too_small`` where services would show its own project alone."""
+
+    def read_to(self, started: datetime, margin: timedelta = timedelta(seconds=2)) -> datetime:
+        """Source time up to which a read begun at `started` is good."""
 
     def cursor(self) -> Mapping[str, Any]:
         """What the last successful fetch of this source remembered."""

@@ -4,7 +4,7 @@ One module per service holds the entries; `REGISTRY` is all of them. A type that
 ``unmapped.<raw type>`` with severity 0 and is counted by a check.
 
 Titles are templates: ``{name}`` is the resource's name as it was (its id where the name is unknown). Nothing else of a
-record enters a title, because titles reach tenants.
+record enters a title, because titles reach tenants. What was derived from comparing two scans says so at its end.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from timeline_assets.normalize.schema import FACT
+
+INFERRED = " (seen between two scans)"
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,8 @@ def describe(facts: pl.LazyFrame) -> pl.LazyFrame:
         severity=pl.when(is_known).then(pl.coalesce("severity", "default_severity")).otherwise(pl.lit(0, pl.Int16)),
         title=pl.coalesce(
             "title",
-            pl.col("template").str.replace("{name}", name, literal=True),
+            pl.col("template").str.replace("{name}", name, literal=True)
+            + pl.when(pl.col("time_precision") == "interval").then(pl.lit(INFERRED)).otherwise(pl.lit("")),
             pl.lit("Unknown event ") + pl.col("event_type"),
         ),
         is_provider=pl.col("is_provider").fill_null(False),
