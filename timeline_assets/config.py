@@ -3,7 +3,7 @@
 Nothing needs configuring before the first success. Environment: ``TIMELINE_CONFIG`` (the file; default
 ``timeline.toml`` in the working directory, if it is there), ``TIMELINE_HOME`` (state; default ``.timeline`` beside the
 project), ``TIMELINE_DATABASE_URL``, ``TIMELINE_DAGSTER_DATABASE_URL``, ``OS_CLOUD`` (the one cloud, where the file
-names none).
+names none), ``TIMELINE_DEMO`` (the recorded cloud, whatever is configured). A variable wins over the file.
 """
 
 from __future__ import annotations
@@ -114,6 +114,11 @@ class Settings(_Model):
         raise ConfigurationError(f"there is no cloud {name!r}", remedy=f"Configured clouds: {known}.")
 
     @property
+    def is_demo(self) -> bool:
+        """Whether there is only the recorded cloud."""
+        return all(cloud.is_demo for cloud in self.clouds)
+
+    @property
     def raw_url(self) -> str:
         """Root of the raw store."""
         return self.store.raw_url or str(self.state_dir / "raw")
@@ -140,7 +145,9 @@ def _hour(instant: datetime) -> datetime:
 def load(*, demo: bool = False, environ: dict[str, str] | None = None) -> Settings:
     """The configuration as file and environment give it; `demo` replaces the clouds by the recorded one.
 
-    Raises :class:`ConfigurationError` that names the file, the place in it and the remedy.
+    The recorded cloud's state lies in a folder of its own, `demo` in the state folder, so that a real cloud configured
+    later begins with nothing of it. Raises :class:`ConfigurationError` that names the file, the place in it and the
+    remedy.
     """
     env = dict(os.environ) if environ is None else environ
     given = env.get("TIMELINE_CONFIG")
@@ -150,7 +157,7 @@ def load(*, demo: bool = False, environ: dict[str, str] | None = None) -> Settin
     if clouds is not None and not isinstance(clouds, dict):
         raise ConfigurationError(f"{path}: clouds is no table", remedy="Write one [clouds.NAME] section per cloud.")
     listed = [{"name": name, **(body if isinstance(body, dict) else {"": body})} for name, body in (clouds or {}).items()]
-    if demo:
+    if demo or env.get("TIMELINE_DEMO"):
         listed = [{"name": DEMO}]
     elif not listed and env.get("OS_CLOUD"):
         os_cloud = env["OS_CLOUD"]
@@ -158,22 +165,27 @@ def load(*, demo: bool = False, environ: dict[str, str] | None = None) -> Settin
         listed = [{"name": name, "os_cloud": os_cloud}]
     elif not listed:
         listed = [{"name": DEMO}]
+    variables = {
+        "state_dir": Path(env["TIMELINE_HOME"]).absolute() if env.get("TIMELINE_HOME") else None,
+        "database_url": env.get("TIMELINE_DATABASE_URL"),
+        "dagster_database_url": env.get("TIMELINE_DAGSTER_DATABASE_URL"),
+    }
+    data = {"state_dir": PROJECT / ".timeline", **data, **{name: value for name, value in variables.items() if value}}
     try:
-        return Settings(
-            **{
-                "state_dir": Path(env.get("TIMELINE_HOME") or PROJECT / ".timeline").absolute(),
-                "database_url": env.get("TIMELINE_DATABASE_URL"),
-                "dagster_database_url": env.get("TIMELINE_DAGSTER_DATABASE_URL"),
-                **data,
-                "clouds": tuple(listed),
-            }
-        )
+        settings = Settings(**{**data, "clouds": tuple(listed)})
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         raise ConfigurationError(
             f"{path}: {place}: {first['msg']}", remedy="See docs/configuration.md for every key and its default."
         ) from None
+    state = path.absolute().parent / settings.state_dir
+    return settings.model_copy(update={"state_dir": state / DEMO if settings.is_demo else state})
+
+
+def inherited(settings: Settings, **more: str) -> dict[str, str]:
+    """The environment for a process that we start: it loads the same settings, and finds `more`."""
+    return {**os.environ, **({"TIMELINE_DEMO": "1"} if settings.is_demo else {}), **more}
 
 
 def _read(path: Path, *, must_exist: bool) -> dict:
