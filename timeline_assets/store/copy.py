@@ -37,9 +37,9 @@ def copy_frame(connection: psycopg.Connection, frame: pl.DataFrame, table: str) 
         DatabaseError: a text holds a NUL character, which PostgreSQL cannot store. The transaction is broken then, as
             after any error of the server.
     """
+    converted = [_to_csv(name, dtype).alias(name) for name, dtype in frame.schema.items()]
     if frame.is_empty():
         return
-    converted = [_to_csv(name, dtype).alias(name) for name, dtype in frame.schema.items()]
     _require_known_years(frame)
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(
         sql.Identifier(*table.split(".")), sql.SQL(", ").join(map(sql.Identifier, frame.columns))
@@ -193,7 +193,7 @@ def _bound(
     text = query if isinstance(query, str) else query.as_string(connection)
     if params is not None:
         text = psycopg.ClientCursor(connection).mogrify(text, params)
-    return sql.SQL(text.replace("{", "{{").replace("}", "}}")).format()
+    return sql.SQL(text)
 
 
 def _reader(column: psycopg.Column) -> Reader:

@@ -128,6 +128,9 @@ class EmbeddedPostgres:
         with self._exclusively():
             if self._leave():
                 self._shut_down()
+            elif self._process is not None:
+                # it outlives us, and its last user stops it: nothing to wait for here any more
+                self._process.returncode, self._process = 0, None
 
     def is_running(self) -> bool:
         """Whether this folder's server runs, whoever started it."""

@@ -33,20 +33,19 @@ def apply_roles(connection: psycopg.Connection) -> None:
         try:
             connection.execute(text)
             return
-        except psycopg.errors.InternalError_ as error:
+        except psycopg.errors.InternalError_:
             # two databases of one cluster touched the same role: "tuple concurrently updated"
-            connection.rollback()
             if attempt == TRIES:
                 raise
+            connection.rollback()
             time.sleep(0.05 * attempt)
-            del error
         except (psycopg.errors.InsufficientPrivilege, psycopg.errors.RaiseException) as error:
             who = connection.info.user
             raise DatabaseError(
                 f"The roles of timeline_assets cannot be set up by {who}: {error.diag.message_primary}",
                 remedy=error.diag.message_hint
-                or f"let an administrator run: ALTER ROLE {who} CREATEROLE; "
-                f"ALTER DATABASE {connection.info.dbname} OWNER TO {who}",
+                or f"let an administrator run ALTER ROLE {who} CREATEROLE, or else sql/roles.sql in that database and "
+                f"GRANT timeline_owner, timeline_writer, timeline_provider TO {who}",
             ) from error
 
 
