@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 import yaml
 
+from timeline_assets.config import RetentionSettings, Settings
+
 #: Holds the URL of Dagster's storage with its password, so that no file does.
 STORAGE_VARIABLE = "TIMELINE_DAGSTER_STORAGE_URL"
 
@@ -21,13 +23,14 @@ class Urls(Protocol):
     def url(self, role: str) -> str: ...
 
 
-def instance_yaml(*, cores: int | None = None) -> str:
+def instance_yaml(settings: Settings, *, cores: int | None = None) -> str:
     """The text of ``dagster.yaml`` for an instance whose storage is PostgreSQL; its URL stands in `STORAGE_VARIABLE`.
 
     `cores` (default: this machine's) bounds how many runs work at a time.
     """
     storage = {"storage": {"postgres": {"postgres_url": {"env": STORAGE_VARIABLE}}}}
-    return yaml.safe_dump({**storage, **instance_config(cores or os.cpu_count() or 1)}, sort_keys=False)
+    config = instance_config(cores or os.cpu_count() or 1, settings.retention)
+    return yaml.safe_dump({**storage, **config}, sort_keys=False)
 
 
 def instance_environment(database: Urls) -> dict[str, str]:
@@ -39,8 +42,10 @@ def instance_environment(database: Urls) -> dict[str, str]:
     }
 
 
-def instance_config(cores: int) -> dict[str, Any]:
+def instance_config(cores: int, retention: RetentionSettings) -> dict[str, Any]:
     """What holds for every instance, whatever its storage."""
+    # ticks are purged by Dagster itself; the event log is not (wiring/upkeep.py)
+    ticks = {"skipped": 1, "success": retention.dagster_event_log_days, "failure": retention.dagster_event_log_days}
     return {
         "telemetry": {"enabled": False},
         "nux": {"enabled": False},
@@ -68,9 +73,9 @@ def instance_config(cores: int) -> dict[str, Any]:
         # a killed worker's run is begun again; what a source refused is retried by the asset, if at all
         "run_retries": {"enabled": True, "max_retries": 2, "retry_on_asset_or_op_failure": False},
         "retention": {
-            "schedule": {"purge_after_days": 7},
-            "sensor": {"purge_after_days": {"skipped": 1, "success": 7, "failure": 7}},
-            "auto_materialize": {"purge_after_days": {"skipped": 1, "success": 7, "failure": 7}},
+            "schedule": {"purge_after_days": retention.dagster_event_log_days},
+            "sensor": {"purge_after_days": dict(ticks)},
+            "auto_materialize": {"purge_after_days": dict(ticks)},
         },
         "freshness": {"enabled": True},
         "sensors": {"use_threads": True, "num_workers": 4},
