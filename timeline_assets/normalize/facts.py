@@ -63,20 +63,21 @@ def json_text(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     return encoded.str.slice(5, encoded.str.len_chars() - 6)
 
 
-def changes(record: pl.Struct, tracked: Sequence[str]) -> pl.Expr:
+def changes(record: pl.Struct, tracked: Sequence[str], *, verbatim: Sequence[str] = ()) -> pl.Expr:
     """``[{"path","old","new"}]`` as JSON text for those `tracked` paths that differ between `was` and `now`, by path.
 
-    A path is a field of `record`; parts of a nested one are joined by ``/``. ``[]`` where nothing differs or there was
-    nothing before.
+    A path is a field of `record`; parts of a nested one are joined by ``/``. `verbatim` are top-level fields compared
+    and given as the JSON they are, for objects with keys of their own (metadata). ``[]`` where nothing differs or there
+    was nothing before.
     """
+    texts = {path: tuple(json_text(*_at(side, path, record)) for side in ("was", "now")) for path in tracked}
+    for path in verbatim:
+        texts[path] = tuple(_verbatim(column, path) for column in ("previous", "body"))
     entries = []
-    for path in sorted(tracked):
-        old, dtype = _at("was", path, record)
-        new, _ = _at("now", path, record)
-        old_text, new_text = json_text(old, dtype), json_text(new, dtype)
+    for path, (old, new) in sorted(texts.items()):
         head = pl.lit(f'{{"path":{json.dumps(path)},"old":')
-        entry = pl.concat_str(head, old_text, pl.lit(',"new":'), new_text, pl.lit("}"))
-        entries.append(pl.when(pl.col("was").is_not_null() & (old_text != new_text)).then(entry))
+        entry = pl.concat_str(head, old, pl.lit(',"new":'), new, pl.lit("}"))
+        entries.append(pl.when(pl.col("was").is_not_null() & (old != new)).then(entry))
     return pl.lit("[") + pl.concat_list(entries).list.drop_nulls().list.join(",") + pl.lit("]")
 
 
@@ -212,6 +213,10 @@ def _required(value: pl.Expr, name: str) -> pl.Expr:
         return values.is_not_null()
 
     return value.map_batches(check, return_dtype=pl.Boolean)
+
+
+def _verbatim(column: str, field: str) -> pl.Expr:
+    return pl.col(column).str.json_path_match(f"$['{field}']").fill_null("null")
 
 
 def _at(column: str, path: str, record: pl.Struct) -> tuple[pl.Expr, pl.DataType]:
