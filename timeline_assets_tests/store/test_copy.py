@@ -206,10 +206,11 @@ def test_a_nul_character_is_named_by_its_column(connection: psycopg.Connection, 
 def test_a_result_without_rows_has_the_same_schema(connection: psycopg.Connection) -> None:
     query = """
         SELECT gen_random_uuid() AS id, now() AS at, now()::timestamp AS local, '{}'::jsonb AS body,
-               1::smallint AS small, 1 AS n, 1::bigint AS big, 1.5::numeric(10, 2) AS price, sum(1::bigint) OVER () AS total,
-               true AS is_so, 1.5::float8 AS ratio, 1.5::real AS half, '1 day'::interval AS lasted, current_date AS day,
-               '12:00'::time AS clock, ''::bytea AS bytes, '{}'::text[] AS names, '{}'::int[] AS numbers,
-               'n'::name AS login, 1::oid AS oid, '10.0.0.1'::inet AS address
+               1::smallint AS small, 1 AS n, 1::bigint AS big, 1.5::numeric(10, 2) AS price,
+               sum(1::bigint) OVER () AS total, true AS is_so, 1.5::float8 AS ratio, 1.5::real AS half,
+               '1 day'::interval AS lasted, current_date AS day, '12:00'::time AS clock, ''::bytea AS bytes,
+               '{}'::text[] AS names, '{}'::int[] AS numbers, 'n'::name AS login, 1::oid AS oid,
+               '10.0.0.1'::inet AS address
         WHERE false
     """
     read = read_frame(connection, query)
