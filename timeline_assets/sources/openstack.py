@@ -11,11 +11,12 @@ Every failure is a :class:`~timeline_assets.errors.SourceError` with one of `COD
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -32,6 +33,7 @@ from requests.exceptions import ChunkedEncodingError
 
 from timeline_assets.config import CloudSettings
 from timeline_assets.errors import ConfigurationError, SourceError
+from timeline_assets.sources.base import Record
 
 #: Every code of a gap that reading a cloud can give, with what to do about it.
 CODES: Mapping[str, str] = {
@@ -56,6 +58,9 @@ ATTEMPTS, TIMEOUT_ATTEMPTS, LONGEST_WAIT_SECONDS = 5, 2, 60.0
 RESTARTS = 3
 #: Records asked for at a time. Services may give fewer (their own maximum), never more.
 PAGE_ROWS = 1000
+
+#: A record dated further in our future than this is not believed.
+WORST_CLOCK = timedelta(minutes=10)
 
 #: Service types by the name sources use, with the version to add to an unversioned address of the catalogue.
 _SERVICES = {
@@ -173,9 +178,12 @@ class OpenStackReader:
         """What the last successful fetch of this source remembered."""
         return self._cursor
 
-    def latest(self, source: str) -> pl.DataFrame:
-        """Latest live records of another source of this cloud: `key`, `body`."""
-        return self._latest(source) if self._latest else _NOTHING.clone()
+    def latest(self, source: str, *, after: str | None = None, limit: int | None = None) -> pl.DataFrame:
+        """Latest live records of another source of this cloud by key: `key`, `body`; see the protocol."""
+        frame = self._latest(source) if self._latest else _NOTHING.clone()
+        if after is not None:
+            frame = frame.filter(pl.col("key") > after)
+        return frame.sort("key") if limit is None else frame.sort("key").head(limit)
 
     def changed(self, source: str, since: datetime) -> pl.DataFrame:
         """Latest records of another source whose last change was observed at or after `since`: `key`, `body`."""
@@ -283,8 +291,11 @@ class OpenStackReader:
             if following is None or not rows:
                 return
             marker = following.get("marker")
-            if marker in seen:
-                raise failure("malformed_answer", f"{what}: its pages lead in a circle")
+            if marker in seen:  # some listings of Neutron do not refuse a marker that vanished: they begin again
+                restarts += 1
+                if restarts > RESTARTS:
+                    raise failure("listing_moved", f"{what}: its pages lead in a circle")
+                seen = set()
             seen.add(marker)
             asked = {**first, **following}
 
@@ -420,6 +431,41 @@ class OpenStackReader:
             case _:
                 code, said = "auth_failed", f"refused ({type(error).__name__})"
         return failure(code, f"{self.cloud}: {what}: {said}")
+
+
+def records(
+    rows: Iterable[Any],
+    now: datetime,
+    *,
+    key: Callable[[Mapping[str, Any]], str | None] = lambda row: row.get("id"),
+    cursor_at: Callable[[Mapping[str, Any]], str | None] | None = None,
+) -> tuple[list[Record], list[tuple[str, str]]]:
+    """Rows of a listing as records, once a key (the last one read stays), and those that are none: (reason, JSON text).
+
+    `cursor_at` gives the text of the time that decides a record's window; one that is missing, no time, or beyond
+    `now` by more than a clock can be off leaves it to the time of observation.
+    """
+    found: dict[str, Record] = {}
+    malformed = []
+    for row in rows:
+        try:
+            name = key(row)
+        except (AttributeError, KeyError, TypeError):
+            name = None
+        if not isinstance(name, str) or not name:
+            malformed.append(("no id" if isinstance(row, dict) else "no object", json.dumps(row)))
+            continue
+        found[name] = Record(name, row, _instant(cursor_at(row), now) if cursor_at else None)
+    return list(found.values()), malformed
+
+
+def _instant(text: Any, now: datetime) -> datetime | None:
+    try:
+        instant = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return None
+    instant = instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    return instant if instant <= now + WORST_CLOCK else None
 
 
 _NOTHING = pl.DataFrame(schema={"key": pl.String, "body": pl.String})

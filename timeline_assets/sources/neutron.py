@@ -1,0 +1,163 @@
+"""What the network service's sources share: one way to list, one way to read a change out of two versions.
+
+Every resource has `created_at`, `updated_at` (whole seconds) and `revision_number`, which names its version. What is
+deleted is simply no longer listed.
+
+The whole list is read at every poll while it is short: one answer then also shows what is gone. A longer one is asked
+for what changed (`changed_since`), where the service can (Zed answers 400), and read whole every `SWEEP`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import polars as pl
+
+from timeline_assets.normalize.claims import existence, owner_since
+from timeline_assets.normalize.facts import changes, decode, digest, facts, filled, instant, lifecycle
+from timeline_assets.sources.base import Fetched, Reader, Span
+from timeline_assets.sources.openstack import Scope, failure, records
+
+#: Up to so many records the whole list is read every time.
+SHORT_LIST = 2000
+#: How often a long list is read whole: what was deleted from it shows at the second time.
+SWEEP = timedelta(minutes=5)
+
+_BY_ID = {"sort_key": "id", "sort_dir": "asc"}  # an order in which nothing moves while the pages are read
+
+#: Fields of every resource.
+COMMON = {
+    "id": pl.String,
+    "project_id": pl.String,
+    "created_at": pl.String,
+    "updated_at": pl.String,
+    "revision_number": pl.Int64,
+}
+
+
+def fetch(reader: Reader, span: Span, path: str, *, admins_field: str | None = None) -> Fetched:
+    """The list at `path`, whole or what changed since the span's start; `admins_field` is shown to administrators only.
+
+    Raises ``scope_too_small`` where the service narrows its answers to the caller's project.
+    """
+    scope = reader.require_scope()
+    collection = path.strip("/").replace("-", "_")
+    cursor = dict(reader.cursor())
+    since = span.start.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if not _is_whole_due(cursor, span):
+        if "changed_since" not in cursor:
+            answer = reader.probe("network", path, {"changed_since": since, "limit": 1})
+            cursor["changed_since"] = answer is not None
+        if cursor["changed_since"]:
+            rows = list(reader.rows("network", path, collection, {"changed_since": since, **_BY_ID}))
+            found, malformed = records(rows, span.now, cursor_at=_updated_at)
+            return Fetched(found, False, reader.read_to(span.now), reader.requests, cursor=cursor, malformed=malformed)
+    rows = list(reader.rows("network", path, collection, _BY_ID))
+    _prove_scope(reader, scope, rows, admins_field)
+    found, malformed = records(rows, span.now, cursor_at=_updated_at)
+    cursor |= {"rows": len(rows), "swept_at": span.now.isoformat()}
+    return Fetched(found, True, reader.read_to(span.now), reader.requests, cursor=cursor, malformed=malformed)
+
+
+def normalize(
+    observations: pl.LazyFrame,
+    record: pl.Struct,
+    *,
+    resource_type: str,
+    events: str,
+    tracked: tuple[str, ...],
+    name: pl.Expr | None = None,
+    **columns: pl.Expr,
+) -> pl.LazyFrame:
+    """Facts ``<events>.create.end``, ``.update.end`` and ``.delete.end``: the names these have on the message bus.
+
+    An update's version is its revision, so that listing and bus name one fact alike; where something changed without a
+    new revision, the change is part of the name.
+    """
+    frame = lifecycle(
+        decode(observations, record),
+        changes=changes(record, tracked),
+        created_at="created_at",
+        updated_at="updated_at",
+        update_version=_version(),
+    )
+    verb = pl.col("life").replace_strict({"created": "create", "updated": "update", "deleted": "delete"})
+    return facts(
+        frame,
+        event_type=pl.concat_str(pl.lit(f"{events}."), verb, pl.lit(".end")),
+        phase="end",
+        resource_type=resource_type,
+        resource_id=field("id"),
+        resource_name=filled(field("name") if name is None else name),
+        payload_project_id=filled(field("project_id")),
+        severity=_severity() if "status" in tracked else pl.lit(None),
+        **columns,
+    )
+
+
+def standing(frame: pl.LazyFrame, resource_type: str, *, name: pl.Expr | None = None) -> list[pl.LazyFrame]:
+    """What every resource proves: that it exists since it was created, under a name, and whose it is.
+
+    Its owner never changes, so it has been the owner's since then; an empty one proves nothing.
+    """
+    return [
+        existence(frame, resource_type, name=name, created_at="created_at"),
+        owner_since(frame, resource_type, at=born(), project_id=field("project_id")),
+    ]
+
+
+def born() -> pl.Expr:
+    """When the resource was created; null where the service does not say."""
+    return instant(field("created_at"))
+
+
+def field(name: str) -> pl.Expr:
+    """A field of the record as it is now."""
+    return pl.col("now").struct.field(name)
+
+
+def _version() -> pl.Expr:
+    new, old = field("revision_number"), pl.col("was").struct.field("revision_number")
+    moved = new.cast(pl.String)
+    stayed = pl.concat_str(moved, pl.lit("~"), digest(pl.col("changes")))
+    return pl.when(new.ne_missing(old)).then(moved).otherwise(stayed)
+
+
+def _severity() -> pl.Expr:
+    """Of an update that changed the status: ERROR 4, DOWN 2 (a stopped server's port is down)."""
+    status, before = field("status"), pl.col("was").struct.field("status")
+    turned = (pl.col("life") == "updated") & status.ne_missing(before)
+    return pl.when(turned & (status == "ERROR")).then(4).when(turned & (status == "DOWN")).then(2)
+
+
+def _updated_at(row: Mapping[str, Any]) -> str | None:
+    return row.get("updated_at")
+
+
+def _is_whole_due(cursor: Mapping[str, Any], span: Span) -> bool:
+    if not span.is_open or cursor.get("rows", 0) <= SHORT_LIST:
+        return True
+    return span.now - datetime.fromisoformat(cursor["swept_at"]) >= SWEEP
+
+
+def _prove_scope(reader: Reader, scope: Scope, rows: list[Any], admins_field: str | None) -> None:
+    """Raises where an administrator's token sees no more than its own project: a policy may narrow admins too.
+
+    Proof is a field that only administrators are shown, or a row of another project. A cloud may truly have one project
+    only; then the network listing, whose `provider:` fields are for administrators, decides. Where that extension is
+    off, the role has to suffice.
+    """
+    rows = [row for row in rows if isinstance(row, dict)]
+    if admins_field and any(admins_field in row for row in rows):
+        return
+    if not admins_field and any(row.get("project_id") not in (None, "", scope.project_id) for row in rows):
+        return
+    mark = "provider:network_type"
+    networks = reader.get("network", "/networks", {"limit": 1, "fields": ["id", mark]}).get("networks", [])
+    if not networks or mark in networks[0] or reader.probe("network", "/extensions/provider") is None:
+        return
+    raise failure(
+        "scope_too_small", f"{reader.cloud}: the network service shows the harvesting user its own project alone"
+    )
