@@ -36,6 +36,14 @@ KINDS = {
     "backup": Kind("block-storage", "/backups", "backup"),
     "volume_transfer": Kind("block-storage", "/volume-transfers", "transfer"),
     "volume_type": Kind("block-storage", "/types", "volume_type"),
+    "stack": Kind("orchestration", "/stacks", "stack"),
+    "alarm": Kind("alarming", "/v2/alarms", ""),
+    "segment": Kind("instance-ha", "/segments", "segment"),
+    "ha_notification": Kind("instance-ha", "/notifications", "notification"),
+    "load_balancer": Kind("load-balancer", "/v2/lbaas/loadbalancers", "loadbalancer"),
+    "zone": Kind("dns", "/v2/zones", ""),
+    "workflow": Kind("workflow", "/workflows", ""),
+    "execution": Kind("workflow", "/executions", ""),
     "image": Kind("image", "/v2/images", ""),
     "network": Kind("network", "/v2.0/networks", "network"),
     "subnet": Kind("network", "/v2.0/subnets", "subnet"),
@@ -46,7 +54,8 @@ KINDS = {
     "security_group_rule": Kind("network", "/v2.0/security-group-rules", "security_group_rule"),
     "rbac_policy": Kind("network", "/v2.0/rbac-policies", "rbac_policy"),
 }
-PROVIDER_KINDS = {"role", "flavor", "volume_type", "service"}
+PROVIDER_KINDS = {"role", "flavor", "volume_type", "service", "segment", "ha_notification"}
+ID_FIELDS = ("notification_uuid", "uuid", "alarm_id", "id")  # Masakari's id is a number that no URL takes
 
 
 class ExerciseError(Exception):
@@ -64,6 +73,10 @@ PROVIDER = Owner("provider")
 
 def now() -> datetime:
     return datetime.now(UTC)
+
+
+def is_error(state: str) -> bool:
+    return state.lower().startswith("error") or state.lower().endswith("failed")
 
 
 class Actor:
@@ -180,7 +193,8 @@ class Actor:
             owner = owner or Owner(thing.owner_scope, thing.owner_project_id, thing.owner_domain_id)
         else:
             made = {} if kind is None else self.answer.get(kind.key, {}) if kind.key else self.answer
-            resource_id, name = made.get("id"), details.pop("name", None)
+            resource_id = next((made[field] for field in ID_FIELDS if field in made), None)
+            name = details.pop("name", None)
             owner = owner or self._owner_of(resource_type, made)
         action = self._record(
             op,
@@ -195,6 +209,11 @@ class Actor:
         if (status >= 400) != refused:
             raise ExerciseError(f"{self.who}: {op}, {method} {path}, answered {status}: {self.answer}")
         return action
+
+    def settled(self, action: Action, state: str) -> Action:
+        """Writes down in which state an accepted action ended."""
+        result = "failed" if is_error(state) else action.result
+        return self._ledger.settle(action, settled_at=now(), state=state, result=result)
 
     def note(self, action: Action, **details) -> Action:
         """Adds to an action what only its answer told."""
@@ -240,10 +259,8 @@ class Actor:
         state = None
         while time.monotonic() < deadline:
             state = self._state(resource_type, resource_id)
-            is_error = state.lower().startswith("error")
-            if state in states or is_error:
-                result = "failed" if is_error else action.result
-                action = self._ledger.settle(action, settled_at=now(), state=state, result=result)
+            if state in states or is_error(state):
+                action = self.settled(action, state)
                 if state in states:
                     return action
                 break
@@ -273,10 +290,15 @@ class Actor:
         return self.owns
 
     def _request(self, service: str, method: str, path: str, body: dict | None) -> tuple[int, dict, str | None]:
+        content = (
+            {"data": body, "headers": {"Content-Type": "text/plain"}}
+            if service == "workflow" and isinstance(body, str)
+            else {"json": body}
+        )
         response = self._session.request(
             path,
             method,
-            json=body,
+            **content,
             microversion=MICROVERSIONS.get(service),
             endpoint_filter={"service_type": service, "interface": "public"},
             raise_exc=False,

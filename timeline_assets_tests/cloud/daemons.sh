@@ -2,16 +2,18 @@
 # shellcheck shell=bash
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
-pid_of() { cat "$CLOUD/run/$1.pid" 2>/dev/null; }
+born() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d ' ' -f 20; }   # when a process started, in ticks since boot
+pid_of() { local pid since; read -r pid since <"$CLOUD/run/$1.pid" && echo "$pid"; }
 
-# A recorded id may belong to a stranger after a reboot: ours carries this cloud's folder in its environment.
-alive() { local pid; pid=$(pid_of "$1") && [ -n "$pid" ] && grep -qzxF "CLOUD=$CLOUD" "/proc/$pid/environ" 2>/dev/null; }
+# A recorded id may be a stranger's by now; its time of birth tells.
+alive() { local pid since; read -r pid since 2>/dev/null <"$CLOUD/run/$1.pid" &&
+  [ -n "$since" ] && [ "$(born "$pid")" = "$since" ]; }
 
 start() { # name command...
   local name=$1; shift
   alive "$name" && return 0
   setsid nohup "$@" >>"$CLOUD/log/$name.log" 2>&1 </dev/null &
-  echo $! >"$CLOUD/run/$name.pid"
+  echo "$! $(born $!)" >"$CLOUD/run/$name.pid"
   disown $! 2>/dev/null || true
 }
 

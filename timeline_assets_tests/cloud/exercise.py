@@ -1,4 +1,4 @@
-"""Work in the test cloud: tenants and an operator make, change, break and remove things, and a ledger says what was done.
+"""Work in the test cloud: tenants and an operator make, change, break and remove things; a ledger says what was done.
 
 `python -m timeline_assets_tests.cloud.exercise --cloud FOLDER [--fast] [--parts build,work]`
 
@@ -16,6 +16,8 @@ to see a thing made, changed and removed harvests between the parts:
 | host_down, host_up | a compute is reported down, and back |
 | evacuate | a compute is down and its servers are evacuated (not in the fast profile) |
 | remove | detachments, deletions, revocations; a tenant removes its server and then its project is removed |
+
+`heat`, `aodh`, `masakari`, `octavia`, `designate` and `mistral` are parts too, done when named: `extras.py`.
 
 Two domains have a project `production` with a user `alice`: names prove nothing.
 """
@@ -38,6 +40,7 @@ import openstack
 from openstack.config import OpenStackConfig
 
 from timeline_assets_tests.cloud.actor import KINDS, Actor, ExerciseError, Owner, refused_log_in
+from timeline_assets_tests.cloud.extras import EXTRA_PARTS
 from timeline_assets_tests.cloud.ledger import Action, Ledger
 
 log = logging.getLogger("exercise")
@@ -140,6 +143,24 @@ class Exercise:
     def ensure(self, resource_type: str, name: str, **fields) -> Action:
         """What the operator makes once for all runs."""
         return self.ledger.find(resource_type, name) or self.operator.create(resource_type, name=name, **fields)
+
+    def set_host(self, host: str, verb: str, **fields) -> None:
+        """Changes how Nova sees a compute."""
+        services = self.operator.get("compute", "/os-services?binary=nova-compute")["services"]
+        service_id = next(service["id"] for service in services if service["host"] == host)
+        self.operator.call(f"service.{verb}", "PUT", f"/os-services/{service_id}", fields, name=host, **fields)
+
+    def bring_back(self, host: str) -> None:
+        """Takes an evacuated compute back, once it has started again and closed the evacuations' records."""
+        restart = Path(__file__).parent / "restart.sh"
+        subprocess.run([restart, host], env={**os.environ, "CLOUD": str(self.cloud)}, check=True)
+        path = f"/os-migrations?migration_type=evacuation&source_compute={host}"
+        deadline = time.monotonic() + 120
+        while any(move["status"] == "done" for move in self.operator.get("compute", path)["migrations"]):
+            if time.monotonic() > deadline:
+                raise ExerciseError(f"{host} did not close its evacuations")
+            time.sleep(1)
+        self.set_host(host, "force_up", forced_down=False, status="enabled")
 
     def in_parallel(self, work: Callable[[Tenant], None], tenants: Iterable[Tenant]) -> None:
         """Three tenants at a time; every failure is told, the first is raised."""
@@ -538,17 +559,11 @@ def identity(exercise: Exercise) -> None:
 
 
 def host_down(exercise: Exercise) -> None:
-    set_host(exercise, "compute2", "force_down", forced_down=True, status="disabled", disabled_reason="no heartbeat")
+    exercise.set_host("compute2", "force_down", forced_down=True, status="disabled", disabled_reason="no heartbeat")
 
 
 def host_up(exercise: Exercise) -> None:
-    set_host(exercise, "compute2", "force_up", forced_down=False, status="enabled")
-
-
-def set_host(exercise: Exercise, host: str, verb: str, **fields) -> None:
-    services = exercise.operator.get("compute", "/os-services?binary=nova-compute")["services"]
-    service_id = next(service["id"] for service in services if service["host"] == host)
-    exercise.operator.call(f"service.{verb}", "PUT", f"/os-services/{service_id}", fields, name=host, **fields)
+    exercise.set_host("compute2", "force_up", forced_down=False, status="enabled")
 
 
 def evacuate(exercise: Exercise) -> None:
@@ -559,16 +574,7 @@ def evacuate(exercise: Exercise) -> None:
     host_down(exercise)
     for server in victims:
         operator.act(server, "evacuate", {"evacuate": {}}, "ACTIVE")
-    # Nova takes the host back when its compute has started again and closed the evacuations' records
-    restart = Path(__file__).parent / "restart.sh"
-    subprocess.run([restart, "compute2"], env={**os.environ, "CLOUD": str(exercise.cloud)}, check=True)
-    deadline = time.monotonic() + 120
-    path = "/os-migrations?migration_type=evacuation&source_compute=compute2"
-    while any(migration["status"] == "done" for migration in operator.get("compute", path)["migrations"]):
-        if time.monotonic() > deadline:
-            raise ExerciseError("compute2 did not close its evacuations")
-        time.sleep(1)
-    host_up(exercise)
+    exercise.bring_back("compute2")
 
 
 # -------------------------------------------------------------------------------------------------------- remove
@@ -621,7 +627,8 @@ def remove_from_tenant(exercise: Exercise, tenant: Tenant) -> None:
             delete(actor, thing)
 
 
-PARTS = (tenants, build, work, share, operate, identity, host_down, host_up, evacuate, remove)
+PARTS = (tenants, build, work, share, operate, identity, host_down, host_up, evacuate, *EXTRA_PARTS, remove)
+USUAL = [part.__name__ for part in PARTS if part not in EXTRA_PARTS]
 
 
 def run(exercise: Exercise, parts: Iterable[str]) -> None:
@@ -640,12 +647,12 @@ def main() -> int:
     parser.add_argument("--cloud", type=Path, default=default, help="the cloud's folder (default: %(default)s)")
     parser.add_argument("--fast", action="store_true", help="three tenants, each deed once, no evacuation")
     parser.add_argument("--run", default=datetime.now(UTC).strftime("%H%M%S"), help="marks the lines of the ledger")
-    parser.add_argument("--parts", help=f"some of {','.join(names)} (default: all)")
+    parser.add_argument("--parts", help=f"some of {','.join(names)} (default: {','.join(USUAL)})")
     chosen = parser.parse_args()
     parts = (
         chosen.parts.split(",")
         if chosen.parts
-        else [name for name in names if not (chosen.fast and name == "evacuate")]
+        else [name for name in USUAL if not (chosen.fast and name == "evacuate")]
     )
     if unknown := set(parts) - set(names):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")

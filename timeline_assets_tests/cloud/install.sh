@@ -38,7 +38,7 @@ fi
 export DEBIAN_FRONTEND=noninteractive
 apt() { timeout 1800 apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@"; }
 get=(install -y --no-install-recommends -o Dpkg::Options::=--force-confold)
-apt update -o APT::Update::Error-Mode=any || skip "apt-get update failed: no package archive can be reached"
-apt "${get[@]}" --download-only "${missing[@]}" || skip "not all packages can be had: ${missing[*]}"
+apt update || skip "apt-get update failed: no package archive can be reached"
+apt "${get[@]}" --download-only "${missing[@]}" || skip "not all of these packages can be had: ${missing[*]}"
 apt "${get[@]}" "${missing[@]}" || die "apt-get install failed"
 echo "install.sh: ${#missing[@]} packages asked for, $(($(date +%s) - started)) s"
