@@ -10,7 +10,8 @@ import psycopg
 
 from timeline_assets.config import Settings
 from timeline_assets.raw.store import RawStore
-from timeline_assets.store.database import Database
+from timeline_assets.store.database import Database, open_database
+from timeline_assets.store.migrate import migrate, pending
 
 
 @dataclass(frozen=True)
@@ -26,3 +27,17 @@ class Pipeline:
         """A connection as the pipeline's role; commits at the end of the block, rolls back on an error."""
         with self.database.connect("pipeline") as connection:
             yield connection
+
+
+@contextmanager
+def open_pipeline(settings: Settings) -> Iterator[Pipeline]:
+    """The pipeline of a configuration: its database reachable (the embedded one started or joined) and migrated.
+
+    Raises:
+        ConfigurationError: a URL is malformed.
+        DatabaseError: the database cannot be reached, is too old, or cannot be migrated.
+    """
+    with open_database(settings) as database:
+        if pending(database):
+            migrate(database)
+        yield Pipeline(settings, database, RawStore.of(settings))
