@@ -33,11 +33,13 @@ def decode(observations: pl.LazyFrame, record: pl.Struct, *, required: Sequence[
     """Observations with `now` and `was`: `body` and `previous` as structs of `record`'s fields.
 
     Fields that `record` does not declare are ignored, missing ones are null. Raises on JSON of another shape and on a
-    `body` without one of the `required` fields; NUL, which PostgreSQL cannot store, becomes U+FFFD.
+    `body` without one of the `required` fields.
     """
-    now = _json(pl.col("body"), record)
+    decoded = observations.with_columns(
+        now=pl.col("body").str.json_decode(record), was=pl.col("previous").str.json_decode(record)
+    )
     checked = [_required(pl.col("now").struct.field(name), name) for name in required]
-    return observations.with_columns(now=now, was=_json(pl.col("previous"), record)).filter(pl.all_horizontal(checked))
+    return decoded.filter(pl.all_horizontal(checked))
 
 
 def instant(text: pl.Expr) -> pl.Expr:
@@ -196,12 +198,6 @@ def facts(frame: pl.LazyFrame, **columns: pl.Expr | str) -> pl.LazyFrame:
     identity = ["cloud", "source", "source_key", "source_version"]
     rows = frame.select(chosen).sort(*identity, "observed_at", "raw_ref")
     return with_event_id(rows.unique(identity, keep="last", maintain_order=True))
-
-
-def _json(text: pl.Expr, record: pl.Struct) -> pl.Expr:
-    # \u0000 after an odd number of backslashes is an escaped backslash and four harmless digits
-    clean = text.str.replace_all(r"(^|[^\\])((?:\\\\)*)(?:\\u0000)+", "${1}${2}\ufffd")
-    return clean.str.json_decode(record)
 
 
 def _required(value: pl.Expr, name: str) -> pl.Expr:

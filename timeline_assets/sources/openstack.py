@@ -16,6 +16,7 @@ import random
 import re
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from urllib.parse import parse_qsl, urlsplit
 import openstack.config
 import openstack.connection
 import openstack.exceptions
+import openstack.warnings
 import polars as pl
 from keystoneauth1 import exceptions as ksa
 from requests.exceptions import ChunkedEncodingError
@@ -81,6 +83,8 @@ _CODE_OF_STATUS = {
 }
 _RETRIED_CODES = frozenset({"unreachable", "timeout", "rate_limited", "server_error", "malformed_answer"})
 
+_MISSING = "the catalogue has no such service in this region"
+
 T = TypeVar("T")
 
 
@@ -112,11 +116,14 @@ def connect(cloud: CloudSettings, *, config: Mapping[str, Any] | None = None) ->
     name = cloud.os_cloud or cloud.name
     given: dict[str, Any] = {"region_name": cloud.region} if cloud.region else {}
     try:
-        if config is None:
-            region = openstack.config.OpenStackConfig().get_one(cloud=name, **given)
-        else:
-            loader = openstack.config.OpenStackConfig(load_yaml_config=False, load_envvars=False)
-            region = loader.get_one(**{**given, **config})
+        with warnings.catch_warnings():
+            # 4.22 warns of its InfluxDB support being deprecated, whether it is configured or not
+            warnings.simplefilter("ignore", openstack.warnings.RemovedInSDK60Warning)
+            if config is None:
+                region = openstack.config.OpenStackConfig().get_one(cloud=name, **given)
+            else:
+                loader = openstack.config.OpenStackConfig(load_yaml_config=False, load_envvars=False)
+                region = loader.get_one(**{**given, **config})
         region.config["api_timeout"] = cloud.timeout_seconds
         return openstack.connection.Connection(config=region)
     except (openstack.exceptions.ConfigException, ksa.MissingRequiredOptions, ksa.NoMatchingPlugin) as error:
@@ -359,7 +366,7 @@ class OpenStackReader:
         service_type, version = _SERVICES[service]
         config = self._connection.config
         url = config.get_endpoint(service_type) or self._guarded(
-            f"the catalogue's entry of {service}",
+            service,
             lambda: self._connection.session.get_endpoint(
                 service_type=service_type,
                 interface=config.get_interface(service_type),
@@ -368,7 +375,7 @@ class OpenStackReader:
             ),
         )
         if not url:
-            raise failure("service_missing", f"{self.cloud}: its catalogue has no {service} service in this region")
+            raise failure("service_missing", f"{self.cloud}: {service}: {_MISSING}")
         url = url.rstrip("/")
         if service == "identity":
             url = re.sub(r"/v2\.0$", "", url)
@@ -423,7 +430,7 @@ class OpenStackReader:
             case ksa.ConnectionError() | ksa.DiscoveryFailure():
                 code, said = "unreachable", f"the cloud cannot be reached ({type(error).__name__})"
             case ksa.EndpointNotFound() | ksa.EmptyCatalog():
-                code, said = "service_missing", "the catalogue does not name it"
+                code, said = "service_missing", _MISSING
             case ksa.HttpError() if error.http_status in (413, 429):
                 code, said = "rate_limited", "too many requests"
             case ksa.HttpError() if error.http_status >= 500:
