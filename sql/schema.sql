@@ -223,6 +223,7 @@ CREATE TABLE raw.latest (
     body text NOT NULL,
     cursor_at timestamp with time zone NOT NULL,
     observed_at timestamp with time zone NOT NULL,
+    missing_from timestamp with time zone,
     missing_since timestamp with time zone,
     gone_at timestamp with time zone,
     raw_ref text NOT NULL
@@ -232,6 +233,8 @@ ALTER TABLE raw.latest OWNER TO timeline_owner;
 
 COMMENT ON TABLE raw.latest IS 'The newest version of every record: what the next observation is compared with. Rebuilt from the attempts if lost.';
 
+COMMENT ON COLUMN raw.latest.missing_from IS 'The last time it was there, as far as is known';
+
 COMMENT ON COLUMN raw.latest.missing_since IS 'The first complete scan that did not have it; a second one in a row makes it gone';
 
 CREATE TABLE raw.scans (
@@ -239,6 +242,7 @@ CREATE TABLE raw.scans (
     source text NOT NULL,
     last_attempt_at timestamp with time zone,
     last_success_at timestamp with time zone,
+    last_complete_from timestamp with time zone,
     last_complete_at timestamp with time zone,
     first_complete_at timestamp with time zone,
     read_to timestamp with time zone,
@@ -253,7 +257,9 @@ ALTER TABLE raw.scans OWNER TO timeline_owner;
 
 COMMENT ON TABLE raw.scans IS 'One row per cloud and source: where its reading stands. Updated in place, so that polling an idle cloud stores nothing new.';
 
-COMMENT ON COLUMN raw.scans.last_complete_at IS 'When the last read that may prove a deletion was finished';
+COMMENT ON COLUMN raw.scans.last_complete_from IS 'When the last read that may prove a deletion was begun: what it showed was so at this time or later';
+
+COMMENT ON COLUMN raw.scans.last_complete_at IS 'When that read was finished; the source''s time, like the other two';
 
 COMMENT ON COLUMN raw.scans.read_to IS 'Source time up to which the source was read successfully';
 
@@ -708,7 +714,9 @@ ALTER TABLE topology.claims OWNER TO timeline_owner;
 
 COMMENT ON TABLE topology.claims IS 'Every claim ever made about a resource, once; the set of them decides the intervals, in whatever order they came.';
 
-COMMENT ON COLUMN topology.claims.claim_hash IS 'md5 over what is claimed (not by whom or from which file): the same claim twice is one';
+COMMENT ON COLUMN topology.claims.at_from IS 'gone: in (at_from, at]; owner, seen, edges: the version before was still the truth then';
+
+COMMENT ON COLUMN topology.claims.claim_hash IS 'md5 over what is claimed and by which source, not from which file: the same claim twice is one';
 
 ALTER TABLE topology.claims ALTER COLUMN claim_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME topology.claims_claim_id_seq
@@ -719,6 +727,40 @@ ALTER TABLE topology.claims ALTER COLUMN claim_id ADD GENERATED ALWAYS AS IDENTI
     CACHE 1
 );
 
+CREATE TABLE topology.clock (
+    cloud text NOT NULL,
+    recorded_at timestamp with time zone NOT NULL
+);
+
+ALTER TABLE ONLY topology.clock FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE topology.clock OWNER TO timeline_owner;
+
+COMMENT ON TABLE topology.clock IS 'When the belief about each cloud last changed; strictly increases, so it is also the pin under which a resolution is replayed.';
+
+CREATE TABLE topology.conflicts (
+    cloud text NOT NULL,
+    resource_type text NOT NULL,
+    resource_id text NOT NULL,
+    project_ids text[] NOT NULL,
+    domain_ids text[] NOT NULL,
+    valid_from timestamp with time zone,
+    valid_to timestamp with time zone,
+    recorded_from timestamp with time zone NOT NULL,
+    recorded_to timestamp with time zone,
+    CONSTRAINT conflicts_check CHECK (((valid_from IS NULL) OR (valid_to IS NULL) OR (valid_from <= valid_to)))
+);
+
+ALTER TABLE ONLY topology.conflicts FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE topology.conflicts OWNER TO timeline_owner;
+
+COMMENT ON TABLE topology.conflicts IS 'A period for which the claims about a resource''s owner contradict each other: nobody''s until a dated claim settles it.';
+
+COMMENT ON COLUMN topology.conflicts.project_ids IS 'The projects that were claimed';
+
+COMMENT ON COLUMN topology.conflicts.domain_ids IS 'The domains that were claimed';
+
 CREATE TABLE topology.edges (
     cloud text NOT NULL,
     from_type text NOT NULL,
@@ -728,10 +770,14 @@ CREATE TABLE topology.edges (
     to_id text NOT NULL,
     valid_from timestamp with time zone,
     valid_to timestamp with time zone,
+    valid_to_from timestamp with time zone,
+    ending text,
     recorded_from timestamp with time zone NOT NULL,
     recorded_to timestamp with time zone,
     raw_ref text,
-    CONSTRAINT edges_check CHECK (((valid_from IS NULL) OR (valid_to IS NULL) OR (valid_from <= valid_to)))
+    CONSTRAINT edges_check CHECK (((valid_from IS NULL) OR (valid_to IS NULL) OR (valid_from <= valid_to))),
+    CONSTRAINT edges_check1 CHECK ((((valid_to IS NULL) = (ending IS NULL)) AND ((valid_to IS NULL) = (valid_to_from IS NULL)))),
+    CONSTRAINT edges_ending_check CHECK ((ending = ANY (ARRAY['dated'::text, 'changed'::text, 'gone'::text])))
 );
 
 ALTER TABLE ONLY topology.edges FORCE ROW LEVEL SECURITY;
@@ -739,6 +785,12 @@ ALTER TABLE ONLY topology.edges FORCE ROW LEVEL SECURITY;
 ALTER TABLE topology.edges OWNER TO timeline_owner;
 
 COMMENT ON TABLE topology.edges IS 'What a resource hung on for one period: runs_on, attached, device, on_network, in_subnet, security_group, gateway, floating_port, of_volume, of_group.';
+
+COMMENT ON COLUMN topology.edges.valid_from IS 'When it was first observed, or began as dated';
+
+COMMENT ON COLUMN topology.edges.valid_to_from IS 'Proven until here; it ended in (valid_to_from, valid_to], or exactly at valid_to if they are equal';
+
+COMMENT ON COLUMN topology.edges.ending IS 'dated: exactly at valid_to; changed: another observation did not have it; gone: with the resource; null: still so';
 
 CREATE TABLE topology.ownership (
     cloud text NOT NULL,
@@ -748,11 +800,16 @@ CREATE TABLE topology.ownership (
     domain_id text,
     valid_from timestamp with time zone,
     valid_to timestamp with time zone,
+    valid_to_from timestamp with time zone,
     is_exact boolean NOT NULL,
+    ending text,
     recorded_from timestamp with time zone NOT NULL,
     recorded_to timestamp with time zone,
     raw_ref text,
-    CONSTRAINT ownership_check CHECK (((valid_from IS NULL) OR (valid_to IS NULL) OR (valid_from <= valid_to)))
+    CONSTRAINT ownership_check CHECK (((valid_from IS NULL) OR (valid_to IS NULL) OR (valid_from <= valid_to))),
+    CONSTRAINT ownership_check1 CHECK ((((valid_to IS NULL) = (ending IS NULL)) AND ((valid_to IS NULL) = (valid_to_from IS NULL)))),
+    CONSTRAINT ownership_check2 CHECK (((project_id IS NULL) <> (domain_id IS NULL))),
+    CONSTRAINT ownership_ending_check CHECK ((ending = ANY (ARRAY['dated'::text, 'changed'::text, 'gone'::text])))
 );
 
 ALTER TABLE ONLY topology.ownership FORCE ROW LEVEL SECURITY;
@@ -761,7 +818,13 @@ ALTER TABLE topology.ownership OWNER TO timeline_owner;
 
 COMMENT ON TABLE topology.ownership IS 'Who owned a resource for one period. Between two owners lies the period in which it is not known who did.';
 
-COMMENT ON COLUMN topology.ownership.is_exact IS 'Both known bounds are dated by the service; false where they are times of observation';
+COMMENT ON COLUMN topology.ownership.project_id IS 'The owner, unless the resource belongs to a domain; a project''s own domain is its row of type project';
+
+COMMENT ON COLUMN topology.ownership.valid_to_from IS 'Proven until here; later than this only an inferred deletion reaches, up to valid_to';
+
+COMMENT ON COLUMN topology.ownership.is_exact IS 'valid_from is dated by the service, or the beginning; false where it is a time of observation';
+
+COMMENT ON COLUMN topology.ownership.ending IS 'dated: another''s from valid_to on; changed: proven until valid_to, then not known whose until the next row; gone: with the resource; null: still so';
 
 CREATE TABLE topology.resources (
     cloud text NOT NULL,
@@ -786,6 +849,25 @@ COMMENT ON TABLE topology.resources IS 'A resource under one name for one period
 COMMENT ON COLUMN topology.resources.valid_from IS 'Null: from the beginning';
 
 COMMENT ON COLUMN topology.resources.valid_to IS 'Null: still so; an inferred deletion lies in (valid_to_from, valid_to]';
+
+CREATE TABLE topology.touched (
+    cloud text NOT NULL,
+    resource_type text NOT NULL,
+    resource_id text NOT NULL,
+    changed_from timestamp with time zone,
+    changed_to timestamp with time zone,
+    recorded_at timestamp with time zone NOT NULL
+);
+
+ALTER TABLE ONLY topology.touched FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE topology.touched OWNER TO timeline_owner;
+
+COMMENT ON TABLE topology.touched IS 'Resources whose owner, edges or name of tenant changed and whose events were not looked at since; the ownership stage takes them off.';
+
+COMMENT ON COLUMN topology.touched.changed_from IS 'The belief is another from this time on (null: from the beginning): earlier events are not concerned';
+
+COMMENT ON COLUMN topology.touched.changed_to IS 'The belief is another up to this time (null: without end)';
 
 ALTER TABLE ONLY access.grants
     ADD CONSTRAINT grants_pkey PRIMARY KEY (grant_id);
@@ -844,11 +926,17 @@ ALTER TABLE ONLY topology.claims
 ALTER TABLE ONLY topology.claims
     ADD CONSTRAINT claims_pkey PRIMARY KEY (claim_id);
 
+ALTER TABLE ONLY topology.clock
+    ADD CONSTRAINT clock_pkey PRIMARY KEY (cloud);
+
 ALTER TABLE ONLY topology.ownership
     ADD CONSTRAINT ownership_one_owner_at_a_time EXCLUDE USING gist (topology.textrange(((((cloud || '/'::text) || resource_type) || '/'::text) || resource_id), ((((cloud || '/'::text) || resource_type) || '/'::text) || resource_id), '[]'::text) WITH &&, tstzrange(valid_from, valid_to) WITH &&, tstzrange(recorded_from, recorded_to) WITH &&);
 
 ALTER TABLE ONLY topology.resources
     ADD CONSTRAINT resources_one_name_at_a_time EXCLUDE USING gist (topology.textrange(((((cloud || '/'::text) || resource_type) || '/'::text) || resource_id), ((((cloud || '/'::text) || resource_type) || '/'::text) || resource_id), '[]'::text) WITH &&, tstzrange(valid_from, valid_to) WITH &&, tstzrange(recorded_from, recorded_to) WITH &&);
+
+ALTER TABLE ONLY topology.touched
+    ADD CONSTRAINT touched_pkey PRIMARY KEY (cloud, resource_type, resource_id);
 
 CREATE UNIQUE INDEX grants_open ON access.grants USING btree (login, kind, cloud, scope_id) NULLS NOT DISTINCT WHERE (revoked_at IS NULL);
 
@@ -882,17 +970,19 @@ CREATE INDEX tenant_events_resource ON ONLY timeline.tenant_events USING btree (
 
 CREATE INDEX claims_resource ON topology.claims USING btree (cloud, resource_type, resource_id);
 
-CREATE INDEX edges_back_now ON topology.edges USING btree (cloud, to_id, relation) WHERE (recorded_to IS NULL);
+CREATE INDEX conflicts_resource ON topology.conflicts USING btree (cloud, resource_id, resource_type);
 
-CREATE INDEX edges_now ON topology.edges USING btree (cloud, from_id, relation) WHERE (recorded_to IS NULL);
+CREATE INDEX edges_from ON topology.edges USING btree (cloud, from_id, relation);
 
-CREATE INDEX ownership_now ON topology.ownership USING btree (cloud, resource_id, resource_type) WHERE (recorded_to IS NULL);
+CREATE INDEX edges_to ON topology.edges USING btree (cloud, to_id, relation);
 
 CREATE INDEX ownership_project_now ON topology.ownership USING btree (cloud, project_id) WHERE (recorded_to IS NULL);
 
+CREATE INDEX ownership_resource ON topology.ownership USING btree (cloud, resource_id, resource_type);
+
 CREATE INDEX resources_name_now ON topology.resources USING btree (cloud, resource_type, name) WHERE (recorded_to IS NULL);
 
-CREATE INDEX resources_now ON topology.resources USING btree (cloud, resource_id, resource_type) WHERE (recorded_to IS NULL);
+CREATE INDEX resources_resource ON topology.resources USING btree (cloud, resource_id, resource_type);
 
 ALTER TABLE access.grants ENABLE ROW LEVEL SECURITY;
 
@@ -980,11 +1070,19 @@ ALTER TABLE timeline.tenant_events ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE topology.claims ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE topology.clock ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE topology.conflicts ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE topology.edges ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE topology.ownership ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY pipeline ON topology.claims TO timeline_writer USING (true) WITH CHECK (true);
+
+CREATE POLICY pipeline ON topology.clock TO timeline_writer USING (true) WITH CHECK (true);
+
+CREATE POLICY pipeline ON topology.conflicts TO timeline_writer USING (true) WITH CHECK (true);
 
 CREATE POLICY pipeline ON topology.edges TO timeline_writer USING (true) WITH CHECK (true);
 
@@ -992,7 +1090,13 @@ CREATE POLICY pipeline ON topology.ownership TO timeline_writer USING (true) WIT
 
 CREATE POLICY pipeline ON topology.resources TO timeline_writer USING (true) WITH CHECK (true);
 
+CREATE POLICY pipeline ON topology.touched TO timeline_writer USING (true) WITH CHECK (true);
+
 CREATE POLICY provider ON topology.claims FOR SELECT TO timeline_provider USING (true);
+
+CREATE POLICY provider ON topology.clock FOR SELECT TO timeline_provider USING (true);
+
+CREATE POLICY provider ON topology.conflicts FOR SELECT TO timeline_provider USING (true);
 
 CREATE POLICY provider ON topology.edges FOR SELECT TO timeline_provider USING (true);
 
@@ -1000,7 +1104,11 @@ CREATE POLICY provider ON topology.ownership FOR SELECT TO timeline_provider USI
 
 CREATE POLICY provider ON topology.resources FOR SELECT TO timeline_provider USING (true);
 
+CREATE POLICY provider ON topology.touched FOR SELECT TO timeline_provider USING (true);
+
 ALTER TABLE topology.resources ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE topology.touched ENABLE ROW LEVEL SECURITY;
 
 GRANT USAGE ON SCHEMA access TO timeline_tenant;
 GRANT USAGE ON SCHEMA access TO timeline_writer;
@@ -1086,6 +1194,11 @@ GRANT SELECT ON TABLE timeline_meta.migrations TO timeline_provider;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE topology.claims TO timeline_writer;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE topology.clock TO timeline_writer;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE topology.conflicts TO timeline_writer;
+GRANT SELECT ON TABLE topology.conflicts TO timeline_provider;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE topology.edges TO timeline_writer;
 GRANT SELECT ON TABLE topology.edges TO timeline_provider;
 
@@ -1094,3 +1207,5 @@ GRANT SELECT ON TABLE topology.ownership TO timeline_provider;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE topology.resources TO timeline_writer;
 GRANT SELECT ON TABLE topology.resources TO timeline_provider;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE topology.touched TO timeline_writer;
