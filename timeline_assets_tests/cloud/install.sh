@@ -36,9 +36,11 @@ if [ ! -e /usr/sbin/policy-rc.d ]; then   # or every package would start its own
   trap 'rm -f /usr/sbin/policy-rc.d' EXIT
 fi
 export DEBIAN_FRONTEND=noninteractive
-apt() { timeout 1800 apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@"; }
+mkdir -p "$CLOUD/log"
+log=$CLOUD/log/install.log
+apt() { timeout 1800 apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@" >>"$log" 2>&1; }
 get=(install -y --no-install-recommends -o Dpkg::Options::=--force-confold)
-apt update || skip "apt-get update failed: no package archive can be reached"
-apt "${get[@]}" --download-only "${missing[@]}" || skip "not all of these packages can be had: ${missing[*]}"
-apt "${get[@]}" "${missing[@]}" || die "apt-get install failed"
+apt update || skip "apt-get update failed: no package archive can be reached (see $log)"
+apt "${get[@]}" --download-only "${missing[@]}" || skip "not all of these packages can be had: ${missing[*]} (see $log)"
+apt "${get[@]}" "${missing[@]}" || die "apt-get install failed (see $log)"
 echo "install.sh: ${#missing[@]} packages asked for, $(($(date +%s) - started)) s"

@@ -7,6 +7,7 @@ set -uo pipefail
 command -v keystone-manage >/dev/null || die "OpenStack is not installed; run $HERE/install.sh first"
 mkdir -p "$CLOUD"/{etc,log,run,state}
 etc=$CLOUD/etc
+alive mariadb || ! listens "$P_MYSQL" || die "port $P_MYSQL is taken by another program; choose other ports with CLOUD_PORTS"
 begun=$(date +%s); last=$begun
 stage() { local now; now=$(date +%s); printf '%-34s %4d s\n' "$1" $((now - last)); last=$now; }
 
