@@ -1,7 +1,130 @@
-"""Event types of the compute service."""
+"""Event types of the compute service.
+
+`ACTIONS` is the one table that says which span a Nova action is. Its names are those of the unversioned notification
+of the whole operation where Nova has one (``power_off`` for ``stop``), else the action's own name in snake case; the
+inner steps that Nova announces beside it (``resize.prep``, ``finish_resize``, …) are progress of the same span.
+"""
 
 from __future__ import annotations
 
-from timeline_assets.normalize.registry import EventType
+from timeline_assets.normalize.registry import EventType, span
 
-TYPES: tuple[EventType, ...] = ()
+#: Nova action → name of its span (``.start`` while it runs, ``.end`` when done, ``.error`` when it failed).
+ACTIONS: dict[str, str] = {
+    "attach_interface": "compute.instance.interface_attach",
+    "attach_volume": "compute.instance.volume_attach",
+    "changePassword": "compute.instance.password_set",
+    "confirmResize": "compute.instance.resize.confirm",
+    "create": "compute.instance.create",
+    "createBackup": "compute.instance.backup",
+    "createImage": "compute.instance.snapshot",
+    "delete": "compute.instance.delete",
+    "detach_interface": "compute.instance.interface_detach",
+    "detach_volume": "compute.instance.volume_detach",
+    "evacuate": "compute.instance.evacuate",
+    "extend_volume": "compute.instance.volume_extend",
+    "live-migration": "compute.instance.live_migration",
+    "live_migration_cancel": "compute.instance.live_migration_abort",
+    "live_migration_force_complete": "compute.instance.live_migration_force_complete",
+    "lock": "compute.instance.lock",
+    "migrate": "compute.instance.migrate",
+    "pause": "compute.instance.pause",
+    "reboot": "compute.instance.reboot",
+    "rebuild": "compute.instance.rebuild",
+    "refresh_volume_attachment": "compute.instance.volume_attachment_refresh",
+    "rescue": "compute.instance.rescue",
+    "resetState": "compute.instance.reset_state",
+    "resize": "compute.instance.resize",
+    "restore": "compute.instance.restore",
+    "resume": "compute.instance.resume",
+    "revertResize": "compute.instance.resize.revert",
+    "shelve": "compute.instance.shelve",
+    "shelveOffload": "compute.instance.shelve_offload",
+    "start": "compute.instance.power_on",
+    "stop": "compute.instance.power_off",
+    "suspend": "compute.instance.suspend",
+    "swap_volume": "compute.instance.volume_swap",
+    "trigger_crash_dump": "compute.instance.trigger_crash_dump",
+    "unlock": "compute.instance.unlock",
+    "unpause": "compute.instance.unpause",
+    "unrescue": "compute.instance.unrescue",
+    "unshelve": "compute.instance.unshelve",
+}
+
+#: Nova's kind of migration → name of its span.
+MIGRATIONS: dict[str, str] = {
+    "evacuation": "compute.migration.evacuation",
+    "live-migration": "compute.migration.live_migration",
+    "migration": "compute.migration.cold_migration",
+    "resize": "compute.migration.resize",
+}
+
+
+def _action(
+    name: str, done: str, failing: str, category: str = "provisioning", severity: int = 1
+) -> tuple[EventType, ...]:
+    failed = f"Server {{name}}: {failing} failed"
+    return span(f"compute.instance.{name}", category, f"Server {{name}} {done}", failed, severity=severity)
+
+
+def _migration(name: str, what: str, severity: int = 1) -> tuple[EventType, ...]:
+    title = f"Server {{name}}: {what} to another host"
+    return span(f"compute.migration.{name}", "migration", title, f"{title} failed", severity=severity)
+
+
+TYPES: tuple[EventType, ...] = (
+    *_action("create", "created", "creation"),
+    *_action("delete", "deleted", "deletion", severity=3),
+    *_action("restore", "restored from soft deletion", "restoring", "restore"),
+    *_action("power_on", "started", "start"),
+    *_action("power_off", "stopped", "stop", severity=2),
+    *_action("reboot", "rebooted", "reboot"),
+    *_action("rebuild", "rebuilt", "rebuild", severity=2),
+    *_action("resize", "resized", "resize"),
+    *_action("resize.confirm", "confirmed its resize", "confirmation of the resize"),
+    *_action("resize.revert", "reverted its resize", "reverting the resize"),
+    *_action("pause", "paused", "pause", severity=2),
+    *_action("unpause", "unpaused", "unpause"),
+    *_action("suspend", "suspended", "suspend", severity=2),
+    *_action("resume", "resumed", "resume"),
+    *_action("rescue", "put into rescue mode", "rescue", severity=2),
+    *_action("unrescue", "taken out of rescue mode", "unrescue"),
+    *_action("shelve", "shelved", "shelving", severity=2),
+    *_action("shelve_offload", "offloaded from its host", "offloading", severity=2),
+    *_action("unshelve", "unshelved", "unshelving"),
+    *_action("lock", "locked", "lock"),
+    *_action("unlock", "unlocked", "unlock"),
+    *_action("snapshot", "saved as an image", "saving as an image", "snapshot"),
+    *_action("backup", "backed up as an image", "backup as an image", "backup"),
+    *_action("volume_attach", "got a volume attached", "attaching a volume"),
+    *_action("volume_detach", "had a volume detached", "detaching a volume"),
+    *_action("volume_extend", "learned of an extended volume", "extending a volume"),
+    *_action("volume_swap", "swapped a volume", "swapping a volume"),
+    *_action("volume_attachment_refresh", "had a volume attachment refreshed", "refreshing a volume attachment"),
+    *_action("interface_attach", "got an interface attached", "attaching an interface", "network"),
+    *_action("interface_detach", "had an interface detached", "detaching an interface", "network"),
+    *_action("password_set", "had its password changed", "changing the password", "security", 2),
+    *_action("trigger_crash_dump", "dumped core on demand", "crash dump", severity=2),
+    *_action("reset_state", "had its state reset", "resetting the state", severity=2),
+    *_action("live_migration", "live-migrated", "live migration", "migration"),
+    *_action("live_migration_abort", "had its live migration aborted", "aborting the live migration", "migration", 2),
+    *_action(
+        "live_migration_force_complete",
+        "had its live migration forced to complete",
+        "forcing the live migration",
+        "migration",
+    ),
+    *_action("migrate", "migrated", "migration", "migration"),
+    *_action("evacuate", "evacuated", "evacuation", "migration", 4),
+    *_migration("resize", "move for a resize"),
+    *_migration("cold_migration", "cold migration"),
+    *_migration("live_migration", "live migration"),
+    *_migration("evacuation", "evacuation", 4),
+    EventType("compute.instance.update", "provisioning", "Server {name} changed (seen by comparison)"),
+    EventType("compute.instance.error", "provisioning", "Server {name} went into error (seen by comparison)", 4),
+    EventType("compute.service.create", "provider", "Service {name} appeared (seen by comparison)", is_provider=True),
+    EventType("compute.service.delete", "provider", "Service {name} is gone (seen by comparison)", 3, is_provider=True),
+    EventType("compute.service.update", "provider", "Service {name} changed (seen by comparison)", 2, is_provider=True),
+    EventType("compute.service.down", "provider", "Service {name} went down (seen by comparison)", 4, is_provider=True),
+    EventType("compute.service.up", "provider", "Service {name} came up (seen by comparison)", is_provider=True),
+)
