@@ -68,16 +68,11 @@ def fetch(reader: Reader, span: Span) -> Fetched:
     memory = dict(reader.cursor())
     everything = {"all_tenants": 1}
     rows = list(reader.rows(SERVICE, PATH, "servers", everything | changed_in(span), microversion=MICROVERSION))
-    found, malformed = records(rows, span.now, cursor_at=lambda row: row.get("updated"))
     swept_at = parsed(memory.get("swept_at"))
     if span.is_open and (swept_at is None or span.now - swept_at >= SWEEP):
-        # What has not changed for long belongs to the hour in which it is found: its own may lie before the first one.
-        rows = list(reader.rows(SERVICE, PATH, "servers", everything, microversion=MICROVERSION))
-        swept, broken = records(rows, span.now)
-        changed = {record.key for record in found}
-        found += [record for record in swept if record.key not in changed]
-        malformed += broken
+        rows += reader.rows(SERVICE, PATH, "servers", everything, microversion=MICROVERSION)
         memory["swept_at"] = timestamp(span.now)
+    found, malformed = records(rows, span.now, cursor_at=lambda row: row.get("updated"))
     hidden = down_cells(reader)
     return Fetched(
         records=found,

@@ -139,7 +139,7 @@ def reader(
     source: str,
     *,
     cursor: Mapping[str, Any] | None = None,
-    latest: Callable[[str], pl.DataFrame] | None = None,
+    latest: Callable[..., pl.DataFrame] | None = None,
     changed: Callable[[str, datetime], pl.DataFrame] | None = None,
 ) -> OpenStackReader:
     """A reader for one fetch of one source; `latest` and `changed` are the raw stage's accessors of other sources."""
@@ -159,7 +159,7 @@ class OpenStackReader:
         source: str,
         *,
         cursor: Mapping[str, Any] | None = None,
-        latest: Callable[[str], pl.DataFrame] | None = None,
+        latest: Callable[..., pl.DataFrame] | None = None,
         changed: Callable[[str, datetime], pl.DataFrame] | None = None,
         page_rows: int = PAGE_ROWS,
         sleep: Callable[[float], None] = time.sleep,
@@ -187,10 +187,8 @@ class OpenStackReader:
 
     def latest(self, source: str, *, after: str | None = None, limit: int | None = None) -> pl.DataFrame:
         """Latest live records of another source of this cloud by key: `key`, `body`; see the protocol."""
-        frame = self._latest(source) if self._latest else _NOTHING.clone()
-        if after is not None:
-            frame = frame.filter(pl.col("key") > after)
-        return frame.sort("key") if limit is None else frame.sort("key").head(limit)
+        narrowed = {name: value for name, value in (("after", after), ("limit", limit)) if value is not None}
+        return self._latest(source, **narrowed) if self._latest else _NOTHING.clone()
 
     def changed(self, source: str, since: datetime) -> pl.DataFrame:
         """Latest records of another source whose last change was observed at or after `since`: `key`, `body`."""
