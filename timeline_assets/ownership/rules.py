@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from timeline_assets.normalize.schema import INSTANT, TRANSFERABLE
 from timeline_assets.ownership.topology import Topology
 
 #: What a rule says of one event; `row` is the event's number in the frame it was handed. `scope` is project, domain or
@@ -199,11 +198,3 @@ def _path_of_one() -> pl.Expr:
         type="resource_type", id="resource_id", relation=pl.lit("owned"), valid_from="owner_from", valid_to="owner_to"
     ).struct.json_encode()
     return pl.concat_str(pl.lit("["), step, pl.lit("]"))
-
-
-def can_change_hands() -> pl.Expr:
-    """Whether the event's resource is of a kind that can change its owner."""
-    return pl.col("resource_type").is_in(list(TRANSFERABLE))
-
-
-__all__ = ["INSTANT", "READABLE", "RULES", "VERDICT", "Decision", "can_change_hands", "decide"]

@@ -63,7 +63,7 @@ def resolve(
     done = Resolved()
     for attempts in _pending(pipeline, cloud, window, again=again):
         done += _resolve_attempts(pipeline, cloud, attempts, run_id)
-    done += _reopen(pipeline, cloud, run_id)
+    done += reopen(pipeline, cloud, run_id)
     return done + Resolved(seconds=time.monotonic() - started)
 
 
@@ -236,7 +236,7 @@ def _from_json(texts: pl.Series) -> pl.DataFrame:
     return decoded.with_columns(pl.col(_INSTANTS).str.to_datetime(time_unit="us", time_zone="UTC")).select(FACT.names())
 
 
-def _reopen(pipeline: Pipeline, cloud: str, run_id: str | None) -> Resolved:
+def reopen(pipeline: Pipeline, cloud: str, run_id: str | None = None) -> Resolved:
     """Resolves again the events that wait for a resource whose topology has changed, and only those.
 
     Certain attributions are left alone: nothing about the topology can change them. The touched resources come off

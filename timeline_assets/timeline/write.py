@@ -62,14 +62,14 @@ class Written:
 def known_heads(connection: psycopg.Connection, event_ids: pl.Series) -> pl.DataFrame:
     """The heads of those events that are known: `event_id`, road, number of roads. One index probe an event."""
     with connection.cursor() as cursor:
-        cursor.execute("create temp table if not exists asked (event_id uuid) on commit drop")
-        cursor.execute("truncate asked")
-        copy_frame(connection, pl.DataFrame({"event_id": event_ids.unique()}), "asked")
-        cursor.execute("analyze asked")
+        cursor.execute("create temp table if not exists asked_heads (event_id uuid) on commit drop")
+        cursor.execute("truncate asked_heads")
+        copy_frame(connection, pl.DataFrame({"event_id": event_ids.unique()}), "asked_heads")
+        cursor.execute("analyze asked_heads")
         _probe_by_index(cursor)
         heads = read_frame(
             connection,
-            "select k.event_id, k.road_source, k.road_key, k.roads from asked join timeline.event_keys k using (event_id)",
+            "select k.event_id, k.road_source, k.road_key, k.roads from asked_heads join timeline.event_keys k using (event_id)",
         )
         _probe_freely(cursor)
     return heads
@@ -195,9 +195,9 @@ def _insert_new(cursor: psycopg.Cursor, context: dict) -> Written:
 
 def _merge_known(cursor: psycopg.Cursor, context: dict, known: int) -> Written:
     """Events already there: what differs is updated, an owner that changed gets its next attribution."""
-    cursor.execute("drop table if exists differing")
+    cursor.execute("drop table if exists considered, differing, wanted, upserted")
     cursor.execute(
-        f"""create temp table differing on commit drop as
+        f"""create temp table considered on commit drop as
         select i.event_id, k.occurred_at as was_at, k.attribution,
                ({", ".join("i." + c for c in COMPARED)}) is distinct from ({", ".join("e." + c for c in COMPARED)}) as is_other,
                (i.owner_scope, i.owner_domain_id, i.owner_project_id, i.rule, i.confidence)
@@ -208,8 +208,11 @@ def _merge_known(cursor: psycopg.Cursor, context: dict, known: int) -> Written:
         join timeline.events e on e.event_id = k.event_id and e.occurred_at = k.occurred_at
         where not i.is_new and (i.observed_at >= e.observed_at or i.roads > 1)"""  # noqa: S608
     )
-    cursor.execute("delete from differing where not is_other and not is_redecided and not is_witnessed")
-    cursor.execute("analyze differing")
+    cursor.execute(
+        """create temp table differing on commit drop as
+        select * from considered where is_other or is_redecided or is_witnessed"""
+    )
+    cursor.execute("analyze considered; analyze differing")
 
     # A better estimate of its time moves the row, to another month if need be.
     cursor.execute("delete from timeline.events e using differing d where e.event_id = d.event_id and e.occurred_at = d.was_at")
@@ -229,23 +232,22 @@ def _merge_known(cursor: psycopg.Cursor, context: dict, known: int) -> Written:
         from incoming i join differing d using (event_id) where k.event_id = i.event_id"""  # noqa: S608
     )
 
-    cursor.execute("drop table if exists wanted")
+    # A tenant's row can differ where the event does not: what it is related to may have become known.
     cursor.execute(
         f"""create temp table wanted on commit drop as select w.*, d.was_at from (
             {_TENANT_SELECT} from incoming i where i.owner_scope in ('project', 'domain')) w ({", ".join(TENANT_EVENT)})
-        join differing d using (event_id)""",  # noqa: S608
+        join considered d using (event_id)""",  # noqa: S608
         context,
     )
     same_tenant = "w.tenant_project_id is not distinct from t.tenant_project_id and w.tenant_domain_id is not distinct from t.tenant_domain_id"
     cursor.execute(
         _RETRACT_TENANT_ROWS.format(
-            doomed=f"""select t.* from timeline.tenant_events t join differing d on t.event_id = d.event_id and t.occurred_at = d.was_at
+            doomed=f"""select t.* from timeline.tenant_events t join considered d on t.event_id = d.event_id and t.occurred_at = d.was_at
             where t.relation = 'owner' and not exists (select from wanted w where w.event_id = t.event_id and {same_tenant})"""  # noqa: S608
         )
     )
     retracted = cursor.rowcount
     columns = [c for c in TENANT_EVENT if c != "event_id"]
-    cursor.execute("drop table if exists upserted")
     cursor.execute(
         f"""create temp table upserted on commit drop as select w.* from wanted w where not exists (
             select from timeline.tenant_events t where t.event_id = w.event_id and t.occurred_at = w.was_at and
