@@ -1,0 +1,22 @@
+"""No column reaches a tenant by being forgotten."""
+
+from __future__ import annotations
+
+from timeline_assets.timeline.redact import TENANT
+from timeline_assets.timeline.write import EVENT_COLUMNS, TENANT_EVENT
+
+COLUMNS = """select column_name::text from information_schema.columns
+    where table_schema = 'timeline' and table_name = '{}' order by ordinal_position"""
+
+
+def columns(rows, table: str) -> list[str]:
+    return [row["column_name"] for row in rows(COLUMNS.format(table))]
+
+
+def test_every_column_is_classified(rows):
+    assert columns(rows, "events") == list(TENANT)
+
+
+def test_the_writer_knows_every_column(rows):
+    assert [c for c in columns(rows, "events") if c != "recorded_at"] == list(EVENT_COLUMNS)
+    assert {c for c in columns(rows, "tenant_events") if c != "recorded_at"} == set(TENANT_EVENT)
