@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from timeline_assets.errors import ConfigurationError
 from timeline_assets.sources import (
+    cinder_backups,
+    cinder_snapshots,
+    cinder_transfers,
+    cinder_volumes,
     keystone_domains,
     keystone_projects,
     keystone_role_assignments,
@@ -15,6 +19,10 @@ from timeline_assets.sources import (
     neutron_security_group_rules,
     neutron_security_groups,
     neutron_subnets,
+    nova_instance_actions,
+    nova_migrations,
+    nova_servers,
+    nova_services,
 )
 from timeline_assets.sources.base import Source
 
@@ -23,6 +31,14 @@ SOURCES: tuple[Source, ...] = (
     keystone_projects.SOURCE,
     keystone_users.SOURCE,
     keystone_role_assignments.SOURCE,
+    nova_servers.SOURCE,
+    nova_instance_actions.SOURCE,
+    nova_migrations.SOURCE,
+    nova_services.SOURCE,
+    cinder_volumes.SOURCE,
+    cinder_snapshots.SOURCE,
+    cinder_backups.SOURCE,
+    cinder_transfers.SOURCE,
     neutron_networks.SOURCE,
     neutron_subnets.SOURCE,
     neutron_ports.SOURCE,
