@@ -74,7 +74,11 @@ def target_is_tenant(events: pl.DataFrame, topology: Topology) -> pl.DataFrame:
     has_domain = pl.col("target_domain_id").is_not_null() & pl.col("target_project_id").is_null()
     return _verdicts(
         targets,
-        scope=pl.when(has_project).then(pl.lit("project")).when(has_domain).then(pl.lit("domain")).otherwise(pl.lit("provider")),
+        scope=pl.when(has_project)
+        .then(pl.lit("project"))
+        .when(has_domain)
+        .then(pl.lit("domain"))
+        .otherwise(pl.lit("provider")),
         project=pl.when(has_project).then("target_project_id"),
         domain=pl.when(has_domain).then("target_domain_id"),
         confidence=pl.lit("certain"),

@@ -24,7 +24,13 @@ QUESTION = ("resource_type", "resource_id", "occurred_from", "occurred_to")
 
 _RELATED = pl.List(pl.Struct({"type": pl.String, "id": pl.String, "role": pl.String}))
 _REACHED = pl.Schema(
-    {"row": pl.UInt32, "owner_project_id": pl.String, "is_exact": pl.Boolean, "owner_raw_ref": pl.String, "path": pl.String}
+    {
+        "row": pl.UInt32,
+        "owner_project_id": pl.String,
+        "is_exact": pl.Boolean,
+        "owner_raw_ref": pl.String,
+        "path": pl.String,
+    }
 )
 
 
@@ -75,7 +81,8 @@ class Topology:
         return homes.select("row", home_domain_id="domain_id")
 
     def owners(self, events: pl.DataFrame) -> pl.DataFrame:
-        """`row`, `owner_project_id`, `owner_from`, `owner_to`, `is_exact`, `owner_raw_ref`, where one project owned the target.
+        """Where one project owned the target: `row`, `owner_project_id`, `owner_from`, `owner_to`, `is_exact`,
+        `owner_raw_ref`.
 
         A kind that cannot change hands belonged to its one owner even a moment before its `created_at` (the action that
         creates a server begins before the server's row does). A kind that can did so only from the first evidence on.
@@ -110,7 +117,10 @@ class Topology:
         reasons = {
             "conflict": ("CONFLICT", "evidence names more than one owner of the {} for this time"),
             "hole": ("INTERVAL_OVERLAP", "the {} changed hands between two observations, and this lies between them"),
-            "before": ("TOPOLOGY_GAP", "who owned the {} before it was first seen is not proven: its kind can change hands"),
+            "before": (
+                "TOPOLOGY_GAP",
+                "who owned the {} before it was first seen is not proven: its kind can change hands",
+            ),
             "unowned": ("TOPOLOGY_GAP", "the {} is known, but nothing has named its owner"),
             "unknown": ("NO_EVIDENCE", "no listing and no message has shown the {} yet"),
         }
@@ -147,7 +157,7 @@ class Topology:
         return rows.join(homes, on="project_id", how="left", maintain_order="left")
 
     def with_tenant_related(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Rows with `tenant_related` (JSON text): of `related`, what the event's owner itself owned when it happened."""
+        """Rows with `tenant_related` (JSON text): of `related`, what the event's owner owned itself at the time."""
         related = related_resources(rows).join(rows.select(event_row="row", _owner="owner_project_id"), on="event_row")
         own = self._owned(related, self.answers, "event_row", "_owner", "resource_type", "resource_id", "role").filter(
             pl.col("owner_project_id") == pl.col("_owner")
@@ -159,7 +169,7 @@ class Topology:
         )
 
     def awaits(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """`cloud`, `resource_id`, `event_id`, `occurred_at`: resources that would change a row if more were known of them.
+        """Resources that would change a row if more were known of them (:data:`timeline_assets.timeline.write.AWAITS`).
 
         The target itself needs no entry. What it is related to needs one while its owner is not known or can change;
         so do an actor and an owner whose domain is not known, and what a quarantined event's resource hung on.
@@ -205,28 +215,40 @@ class Topology:
             type="to_type", id="to_id", relation="relation", valid_from="valid_from", valid_to="valid_to"
         ).struct.json_encode()
         so_far = pl.col("path").str.strip_suffix("]")
-        return numbered.join(edges, left_on="_key", right_on="row", suffix="_edge").select(
-            "row",
-            "occurred_from",
-            "occurred_to",
-            resource_type="to_type",
-            resource_id="to_id",
-            path=pl.concat_str(so_far, pl.when(so_far == "[").then(pl.lit("")).otherwise(pl.lit(",")), step, pl.lit("]")),
-        ).select("row", *QUESTION, "path")
+        return (
+            numbered.join(edges, left_on="_key", right_on="row", suffix="_edge")
+            .select(
+                "row",
+                "occurred_from",
+                "occurred_to",
+                resource_type="to_type",
+                resource_id="to_id",
+                path=pl.concat_str(
+                    so_far, pl.when(so_far == "[").then(pl.lit("")).otherwise(pl.lit(",")), step, pl.lit("]")
+                ),
+            )
+            .select("row", *QUESTION, "path")
+        )
 
 
 def related_resources(events: pl.DataFrame) -> pl.DataFrame:
     """What the events' `related` names, one row each: `event_row`, `QUESTION`, `role`."""
     some = events.filter(pl.col("related").fill_null("[]") != "[]")
-    items = some.select("occurred_from", "occurred_to", event_row="row", item=pl.col("related").str.json_decode(_RELATED))
-    return items.explode("item").select(
-        "event_row",
-        "occurred_from",
-        "occurred_to",
-        resource_type=pl.col("item").struct.field("type"),
-        resource_id=pl.col("item").struct.field("id"),
-        role=pl.col("item").struct.field("role"),
-    ).filter(pl.col("resource_id").is_not_null())
+    items = some.select(
+        "occurred_from", "occurred_to", event_row="row", item=pl.col("related").str.json_decode(_RELATED)
+    )
+    return (
+        items.explode("item")
+        .select(
+            "event_row",
+            "occurred_from",
+            "occurred_to",
+            resource_type=pl.col("item").struct.field("type"),
+            resource_id=pl.col("item").struct.field("id"),
+            role=pl.col("item").struct.field("role"),
+        )
+        .filter(pl.col("resource_id").is_not_null())
+    )
 
 
 def _owners(connection: psycopg.Connection, cloud: str, frames: list[pl.DataFrame], pin: datetime) -> pl.DataFrame:

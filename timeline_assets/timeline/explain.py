@@ -14,10 +14,11 @@ from timeline_assets.errors import TimelineError
 #: What releases a quarantined event, by reason.
 RELEASED_BY = {
     "NO_EVIDENCE": "a listing or a message that shows this resource and its owner",
-    "TOPOLOGY_GAP": "a dated record of who owned the resource at that time (a message of the bus, a transfer's record): "
+    "TOPOLOGY_GAP": "a dated record of who owned the resource at that time (a message of the bus, a transfer): "
     "kinds that can change hands prove nothing about the time before they were first seen",
     "CONFLICT": "evidence that settles which of the owners named for the same time is right",
-    "INTERVAL_OVERLAP": "a dated record of the change of owner: the event lies in the time in which it is not known who owned the resource",
+    "INTERVAL_OVERLAP": "a dated record of the change of owner: the event lies in the time in which it is not known "
+    "who owned the resource",
     "AMBIGUOUS_NAME": "an id: a name alone never proves an owner",
 }
 
@@ -44,14 +45,16 @@ def explain(connection: psycopg.Connection, event_id: str) -> Explanation:
     with connection.cursor(row_factory=dict_row) as cursor:
         event = _find(cursor, event_id.strip().lower())
         cursor.execute(
-            """select version, owner_scope, owner_domain_id, owner_project_id, rule, confidence, path, evidence, valid_at,
+            """select version, owner_scope, owner_domain_id, owner_project_id, rule, confidence, path, evidence,
+                valid_at,
                       topology_recorded_at, reason, run_id, decided_at
             from timeline.attributions where event_id = %s order by version desc""",
             (event["event_id"],),
         )
         attributions = cursor.fetchall()
         cursor.execute(
-            """select reason, detail, candidates, first_seen, attempts, resolved_at from timeline.quarantine where event_id = %s""",
+            """select reason, detail, candidates, first_seen, attempts, resolved_at from timeline.quarantine
+                where event_id = %s""",
             (event["event_id"],),
         )
         quarantine = cursor.fetchone()
@@ -63,7 +66,8 @@ def _find(cursor: psycopg.Cursor, event_id: str) -> dict[str, Any]:
     digits = event_id.replace("-", "")
     if len(digits) < 8 or not all(c in "0123456789abcdef" for c in digits) or len(digits) > 32:
         raise EventNotFound(
-            f"{event_id!r} is no event id", remedy="Take it from `timeline events`: the whole id, or at least its first 8 characters."
+            f"{event_id!r} is no event id",
+            remedy="Take it from `timeline events`: the whole id, or at least its first 8 characters.",
         )
     first, last = (uuid.UUID(digits.ljust(32, fill)) for fill in "0f")
     cursor.execute("select * from timeline.events where event_id between %s and %s limit 2", (first, last))

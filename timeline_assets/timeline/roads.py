@@ -40,13 +40,19 @@ def merge(contributions: pl.DataFrame) -> pl.DataFrame:
     )
     order = ("event_id", "_own", "road_source", "road_key")
     said = [c for c in FACT.names() if c not in ("event_id", *TIMES)]
-    first = ranked.sort(order).group_by("event_id", maintain_order=True).agg(
-        pl.col(said).drop_nulls().first(),
-        witnesses=pl.concat_str(pl.lit("["), _witness().sort().str.join(","), pl.lit("]")),
-        roads=pl.len().cast(pl.Int16),
+    first = (
+        ranked.sort(order)
+        .group_by("event_id", maintain_order=True)
+        .agg(
+            pl.col(said).drop_nulls().first(),
+            witnesses=pl.concat_str(pl.lit("["), _witness().sort().str.join(","), pl.lit("]")),
+            roads=pl.len().cast(pl.Int16),
+        )
     )
-    times = ranked.sort("event_id", "_precision", *order[1:]).group_by("event_id", maintain_order=True).agg(
-        pl.col(TIMES).first()
+    times = (
+        ranked.sort("event_id", "_precision", *order[1:])
+        .group_by("event_id", maintain_order=True)
+        .agg(pl.col(TIMES).first())
     )
     return first.join(times, on="event_id").select(WITNESSED.names())
 

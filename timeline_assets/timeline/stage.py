@@ -5,6 +5,7 @@ that wait for a resource whose topology has changed since. Both go the same way,
 event that would have been resolved at once.
 """
 
+# ruff: noqa: S608 - statements are put together from constants of this module; values are always parameters
 from __future__ import annotations
 
 import time
@@ -14,6 +15,7 @@ from datetime import datetime
 
 import polars as pl
 import psycopg
+from psycopg import sql
 
 from timeline_assets.normalize.registry import describe
 from timeline_assets.normalize.schema import FACT
@@ -24,13 +26,14 @@ from timeline_assets.raw.windows import Window
 from timeline_assets.store.copy import copy_frame, read_frame
 from timeline_assets.timeline import roads
 from timeline_assets.timeline.redact import actor_label
-from timeline_assets.timeline.write import AWAITS, Written, known_heads, write
+from timeline_assets.timeline.write import AWAITS, Written, known_heads, retract, write
+
 
 @dataclass(frozen=True)
 class Resolved:
     """What one call did; `by_reason` counts what went to quarantine now, `unmapped` the types the registry lacks."""
 
-    written: Written = Written()
+    written: Written = field(default_factory=Written)
     facts: int = 0
     reopened: int = 0
     attempts: int = 0
@@ -60,10 +63,9 @@ def resolve(
     Every chunk (`harvest.chunk_rows`) is one transaction; a killed call leaves whole chunks, and the next call goes on.
     """
     started = time.monotonic()
-    done = Resolved()
+    done = reopen(pipeline, cloud, run_id)  # first: what is resolved now knows the topology of now
     for attempts in _pending(pipeline, cloud, window, again=again):
         done += _resolve_attempts(pipeline, cloud, attempts, run_id)
-    done += reopen(pipeline, cloud, run_id)
     return done + Resolved(seconds=time.monotonic() - started)
 
 
@@ -161,11 +163,11 @@ def _decide_and_write(
 def _merge_roads(connection: psycopg.Connection, facts: pl.DataFrame, heads: pl.DataFrame) -> pl.DataFrame:
     """One row an event: facts alone on their road as they are, the others merged with what other roads said."""
     other_road = facts.join(heads, on="event_id", suffix="_head").filter(
-        (pl.col("roads") > 1) | (pl.col("road_source") != pl.col("road_source_head")) | (pl.col("road_key") != pl.col("road_key_head"))
+        (pl.col("roads") > 1)
+        | (pl.col("road_source") != pl.col("road_source_head"))
+        | (pl.col("road_key") != pl.col("road_key_head"))
     )
-    several = pl.concat(
-        [other_road["event_id"], facts.filter(pl.len().over("event_id") > 1)["event_id"]]
-    ).unique()
+    several = pl.concat([other_road["event_id"], facts.filter(pl.len().over("event_id") > 1)["event_id"]]).unique()
     if several.is_empty():
         return roads.witness_alone(facts)
     shared = facts.filter(pl.col("event_id").is_in(several.implode()))
@@ -180,19 +182,22 @@ def _said_before(connection: psycopg.Connection, event_ids: pl.Series) -> pl.Dat
     connection.execute("create temp table if not exists shared (event_id uuid primary key) on commit drop")
     connection.execute("truncate shared")
     copy_frame(connection, pl.DataFrame({"event_id": event_ids}), "shared")
-    kept = read_frame(connection, "select c.fact::text as fact from timeline.contributions c join shared using (event_id)")
+    kept = read_frame(
+        connection, "select c.fact::text as fact from timeline.contributions c join shared using (event_id)"
+    )
     alone = read_events(connection, "join shared s on s.event_id = k.event_id and k.roads = 1")
     return pl.concat([_from_json(kept["fact"]), alone.select(FACT.names())])
 
 
 def read_events(connection: psycopg.Connection, join: str, limit: int | None = None) -> pl.DataFrame:
-    """Events as the facts they were (FACT columns), with `witnesses` and `roads`; `join` narrows them by `k` and `e`."""
+    """Events as the facts they were (FACT columns), with `witnesses` and `roads`; `join` narrows them by `k`
+        and `e`."""
     columns = ", ".join(_FACT_FROM.get(c, f"e.{c}") + f" as {c}" for c in FACT.names())
     clause = f" limit {limit}" if limit else ""
     frame = read_frame(
         connection,
         f"""select {columns}, e.witnesses::text as witnesses, k.roads from timeline.event_keys k
-        join timeline.events e on e.event_id = k.event_id and e.occurred_at = k.occurred_at {join}{clause}""",  # noqa: S608 - ours
+        join timeline.events e on e.event_id = k.event_id and e.occurred_at = k.occurred_at {join}{clause}""",
     )
     return frame.cast(dict(FACT))
 
@@ -204,7 +209,14 @@ _FACT_FROM = {
     "changes": "e.changes::text",
     **{
         c: f"k.{c}"
-        for c in ("road_source", "road_key", "payload_project_id", "payload_domain_id", "target_project_id", "target_domain_id")
+        for c in (
+            "road_source",
+            "road_key",
+            "payload_project_id",
+            "payload_domain_id",
+            "target_project_id",
+            "target_domain_id",
+        )
     },
 }
 
@@ -222,7 +234,8 @@ def _remember(connection: psycopg.Connection, said: pl.DataFrame) -> None:
     copy_frame(connection, text, "said")
     connection.execute(
         """insert into timeline.contributions as c select * from said
-        on conflict (event_id, road_source, road_key) do update set observed_at = excluded.observed_at, fact = excluded.fact
+        on conflict (event_id, road_source, road_key) do update set observed_at = excluded.observed_at,
+            fact = excluded.fact
         where excluded.observed_at >= c.observed_at and excluded.fact is distinct from c.fact"""
     )
 
@@ -256,10 +269,32 @@ def reopen(pipeline: Pipeline, cloud: str, run_id: str | None = None) -> Resolve
     return done
 
 
+def retract_unfounded(pipeline: Pipeline, cloud: str) -> int:
+    """Takes back the events that no fact of raw gives any more (a normalizer changed); the last step of a rebuild."""
+    with pipeline.connect() as connection:
+        _lock(connection, cloud)
+        paths = read_frame(
+            connection,
+            """select facts_path from raw.attempts
+            where cloud = %(cloud)s and replaced_by is null and facts_path is not null""",
+            {"cloud": cloud},
+        )["facts_path"].to_list()
+        founded = pipeline.raw.scan_facts(paths).select("event_id").unique().collect()
+        connection.execute("create temp table founded (event_id uuid primary key) on commit drop")
+        copy_frame(connection, founded, "founded")
+        connection.execute("analyze founded")
+        return retract(
+            connection,
+            sql.SQL("k.cloud = {} and not exists (select from founded f where f.event_id = k.event_id)").format(cloud),
+        )
+
+
 def _concerned(connection: psycopg.Connection, cloud: str) -> pl.DataFrame:
     """Takes the touched resources off their list; gives the ids of the events that they concern."""
     with connection.cursor() as cursor:
-        cursor.execute("set local enable_hashjoin = off; set local enable_mergejoin = off; set local enable_seqscan = off")
+        cursor.execute(
+            "set local enable_hashjoin = off; set local enable_mergejoin = off; set local enable_seqscan = off"
+        )
         cursor.execute(
             """create temp table concerned on commit drop as
             with taken as (delete from topology.touched where cloud = %s returning cloud, resource_id)
@@ -267,7 +302,8 @@ def _concerned(connection: psycopg.Connection, cloud: str) -> pl.DataFrame:
                 join timeline.events e on e.resource_id = t.resource_id and e.cloud = t.cloud
                 join timeline.event_keys k on k.event_id = e.event_id and k.confidence <> 'certain'
             union
-            select a.event_id from taken t join timeline.awaits a on a.cloud = t.cloud and a.resource_id = t.resource_id""",
+            select a.event_id from taken t join timeline.awaits a on a.cloud = t.cloud
+                and a.resource_id = t.resource_id""",
             (cloud,),
         )
         cursor.execute("set local enable_hashjoin = on; set local enable_mergejoin = on; set local enable_seqscan = on")

@@ -4,6 +4,7 @@ Nothing is written that does not differ from what is there, so a repeat changes 
 compared by leaves out when it was fetched and where the record lies: those change without the event changing.
 """
 
+# ruff: noqa: S608 - statements are put together from constants of this module; values are always parameters
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass
@@ -29,9 +30,19 @@ EVENT_COLUMNS = (
 NOT_COMPARED = {"event_id", "witnesses", "observed_at", "raw_ref", "raw_sha256", "normalizer_version"}
 COMPARED = tuple(c for c in EVENT_COLUMNS if c not in NOT_COMPARED)
 HEAD_COLUMNS = (
-    "road_source", "road_key", "roads", "payload_project_id", "payload_domain_id", "target_project_id", "target_domain_id",
+    "road_source", "road_key", "roads", "payload_project_id", "payload_domain_id", "target_project_id",
+    "target_domain_id",
 )  # fmt: skip
-DECISION_COLUMNS = ("rule", "confidence", "path", "evidence", "reason", "quarantine_reason", "quarantine_detail", "candidates")
+DECISION_COLUMNS = (
+    "rule",
+    "confidence",
+    "path",
+    "evidence",
+    "reason",
+    "quarantine_reason",
+    "quarantine_detail",
+    "candidates",
+)
 TENANT_COLUMNS = ("actor_label", "tenant_actor_user_id", "tenant_request_id", "tenant_related")
 INCOMING_COLUMNS = (*EVENT_COLUMNS, *HEAD_COLUMNS, *DECISION_COLUMNS, *TENANT_COLUMNS, "is_new")
 
@@ -69,7 +80,7 @@ def known_heads(connection: psycopg.Connection, event_ids: pl.Series) -> pl.Data
         _probe_by_index(cursor)
         heads = read_frame(
             connection,
-            "select k.event_id, k.road_source, k.road_key, k.roads from asked_heads join timeline.event_keys k using (event_id)",
+            "select event_id, k.road_source, k.road_key, k.roads from asked_heads join timeline.event_keys k using (event_id)",
         )
         _probe_freely(cursor)
     return heads
@@ -114,14 +125,26 @@ def retract(connection: psycopg.Connection, condition: sql.Composable) -> int:
     with connection.cursor() as cursor:
         cursor.execute("drop table if exists retracted")
         cursor.execute(
-            sql.SQL("create temp table retracted on commit drop as select k.event_id, k.occurred_at from timeline.event_keys k where {}").format(
-                condition
+            sql.SQL(
+                "create temp table retracted on commit drop as "
+                "select k.event_id, k.occurred_at from timeline.event_keys k where {}"
+            ).format(condition)
+        )
+        cursor.execute(
+            _RETRACT_TENANT_ROWS.format(
+                doomed="select t.* from timeline.tenant_events t join retracted r using (event_id, occurred_at)"
             )
         )
-        cursor.execute(_RETRACT_TENANT_ROWS.format(doomed="select t.* from timeline.tenant_events t join retracted r using (event_id, occurred_at)"))
-        cursor.execute("delete from timeline.events e using retracted r where e.event_id = r.event_id and e.occurred_at = r.occurred_at")
+        cursor.execute(
+            "delete from timeline.events e using retracted r "
+            "where e.event_id = r.event_id and e.occurred_at = r.occurred_at"
+        )
         for table in ("event_keys", "quarantine", "awaits", "contributions"):
-            cursor.execute(sql.SQL("delete from {} t using retracted r where t.event_id = r.event_id").format(sql.Identifier("timeline", table)))
+            cursor.execute(
+                sql.SQL("delete from {} t using retracted r where t.event_id = r.event_id").format(
+                    sql.Identifier("timeline", table)
+                )
+            )
         cursor.execute("select count(*) from retracted")
         return cursor.fetchone()[0]
 
@@ -134,28 +157,31 @@ select {", ".join("e." + c for c in EVENT_COLUMNS)}, {", ".join("k." + c for c i
        null::text as actor_label, null::text as tenant_actor_user_id, null::text as tenant_request_id,
        null::jsonb as tenant_related, null::boolean as is_new
 from timeline.events e, timeline.event_keys k, timeline.attributions a where false
-"""  # noqa: S608 - constants
+"""
 
 # The changes a tenant may see; almost all events have none, and those cost nothing.
 _TENANT_CHANGES = """case when i.changes = '[]' then i.changes else coalesce(
     (select jsonb_agg(c) from jsonb_array_elements(i.changes) c where c->>'path' = any(%(paths)s)), '[]') end"""
 _TENANT_SELECT = f"""
-select i.event_id, i.cloud, i.region, i.owner_domain_id, i.owner_project_id, 'owner', i.visibility, i.event_type, i.category,
+select i.event_id, i.cloud, i.region, i.owner_domain_id, i.owner_project_id, 'owner', i.visibility, i.event_type,
+    i.category,
        i.severity, i.outcome, i.phase, i.occurred_at, i.occurred_from, i.occurred_to, i.time_precision, i.ended_at,
        i.resource_type, i.resource_id, i.resource_name, i.tenant_related, {_TENANT_CHANGES}, i.tenant_actor_user_id,
        i.actor_label, i.tenant_request_id, i.title, case when i.event_type = any(%(messages)s) then i.message end
-"""  # noqa: S608 - constants
+"""
 _INSERT_TENANT = f"insert into timeline.tenant_events ({', '.join(TENANT_EVENT)}, recorded_at)"
 _INSERT_EVENTS = f"insert into timeline.events ({', '.join(EVENT_COLUMNS)}, recorded_at)"
 _INSERT_ATTRIBUTIONS = """
-insert into timeline.attributions (event_id, version, valid_at, owner_scope, owner_domain_id, owner_project_id, rule, confidence,
+insert into timeline.attributions (event_id, version, valid_at, owner_scope, owner_domain_id, owner_project_id, rule,
+    confidence,
                                    path, evidence, topology_recorded_at, reason, run_id)
 """
 _RETRACT_TENANT_ROWS = """
 with doomed as ({doomed}), gone as (
     delete from timeline.tenant_events t using doomed d
     where t.event_id = d.event_id and t.occurred_at = d.occurred_at
-      and t.tenant_project_id is not distinct from d.tenant_project_id and t.tenant_domain_id is not distinct from d.tenant_domain_id
+      and t.tenant_project_id is not distinct from d.tenant_project_id and t.tenant_domain_id is not distinct
+          from d.tenant_domain_id
     returning t.cloud, t.tenant_domain_id, t.tenant_project_id, t.event_id, t.visibility)
 insert into timeline.tenant_changes (cloud, tenant_domain_id, tenant_project_id, operation, event_id, visibility)
 select cloud, tenant_domain_id, tenant_project_id, 'retract', event_id, visibility from gone
@@ -165,23 +191,27 @@ select cloud, tenant_domain_id, tenant_project_id, 'retract', event_id, visibili
 def _insert_new(cursor: psycopg.Cursor, context: dict) -> Written:
     """Events never seen before: straight inserts, nothing to compare with."""
     cursor.execute(
-        f"""insert into timeline.event_keys (event_id, occurred_at, cloud, {", ".join(HEAD_COLUMNS)}, attribution, rule, confidence)
-        select event_id, occurred_at, cloud, {", ".join(HEAD_COLUMNS)}, 1, rule, confidence from incoming where is_new"""  # noqa: S608
+        f"""insert into timeline.event_keys (event_id, occurred_at, cloud, {", ".join(HEAD_COLUMNS)}, attribution,
+            rule, confidence)
+        select event_id, occurred_at, cloud, {", ".join(HEAD_COLUMNS)}, 1, rule, confidence from incoming
+            where is_new"""
     )
-    cursor.execute(f"{_INSERT_EVENTS} select {', '.join(EVENT_COLUMNS)}, now() from incoming where is_new")  # noqa: S608
+    cursor.execute(f"{_INSERT_EVENTS} select {', '.join(EVENT_COLUMNS)}, now() from incoming where is_new")
     cursor.execute(
-        f"""{_INSERT_ATTRIBUTIONS} select event_id, 1, occurred_at, owner_scope, owner_domain_id, owner_project_id, rule,
-        confidence, path, evidence, %(pin)s, reason, %(run_id)s from incoming where is_new""",  # noqa: S608
+        f"""{_INSERT_ATTRIBUTIONS} select event_id, 1, occurred_at, owner_scope, owner_domain_id, owner_project_id,
+            rule,
+        confidence, path, evidence, %(pin)s, reason, %(run_id)s from incoming where is_new""",
         context,
     )
     cursor.execute(
         f"""{_INSERT_TENANT} {_TENANT_SELECT}, now() from incoming i
-        where i.is_new and i.owner_scope in ('project', 'domain')""",  # noqa: S608
+        where i.is_new and i.owner_scope in ('project', 'domain')""",
         context,
     )
     upserts = cursor.rowcount
     cursor.execute(
-        """insert into timeline.tenant_changes (cloud, tenant_domain_id, tenant_project_id, operation, event_id, visibility)
+        """insert into timeline.tenant_changes (cloud, tenant_domain_id, tenant_project_id, operation, event_id,
+            visibility)
         select cloud, owner_domain_id, owner_project_id, 'upsert', event_id, visibility from incoming
         where is_new and owner_scope in ('project', 'domain')"""
     )
@@ -199,14 +229,16 @@ def _merge_known(cursor: psycopg.Cursor, context: dict, known: int) -> Written:
     cursor.execute(
         f"""create temp table considered on commit drop as
         select i.event_id, k.occurred_at as was_at, k.attribution,
-               ({", ".join("i." + c for c in COMPARED)}) is distinct from ({", ".join("e." + c for c in COMPARED)}) as is_other,
+               ({", ".join("i." + c for c in COMPARED)}) is distinct from
+                   ({", ".join("e." + c for c in COMPARED)}) as is_other,
                (i.owner_scope, i.owner_domain_id, i.owner_project_id, i.rule, i.confidence)
-                   is distinct from (e.owner_scope, e.owner_domain_id, e.owner_project_id, k.rule, k.confidence) as is_redecided,
+                   is distinct from (e.owner_scope, e.owner_domain_id, e.owner_project_id, k.rule,
+                       k.confidence) as is_redecided,
                i.roads is distinct from k.roads as is_witnessed
         from incoming i
         join timeline.event_keys k on k.event_id = i.event_id
         join timeline.events e on e.event_id = k.event_id and e.occurred_at = k.occurred_at
-        where not i.is_new and (i.observed_at >= e.observed_at or i.roads > 1)"""  # noqa: S608
+        where not i.is_new and (i.observed_at >= e.observed_at or i.roads > 1)"""
     )
     cursor.execute(
         """create temp table differing on commit drop as
@@ -215,35 +247,42 @@ def _merge_known(cursor: psycopg.Cursor, context: dict, known: int) -> Written:
     cursor.execute("analyze considered; analyze differing")
 
     # A better estimate of its time moves the row, to another month if need be.
-    cursor.execute("delete from timeline.events e using differing d where e.event_id = d.event_id and e.occurred_at = d.was_at")
     cursor.execute(
-        f"{_INSERT_EVENTS} select {', '.join('i.' + c for c in EVENT_COLUMNS)}, now() from incoming i join differing d using (event_id)"  # noqa: S608
+        "delete from timeline.events e using differing d where e.event_id = d.event_id and e.occurred_at = d.was_at"
+    )
+    cursor.execute(
+        f"""{_INSERT_EVENTS} select {", ".join("i." + c for c in EVENT_COLUMNS)}, now()
+        from incoming i join differing d using (event_id)"""
     )
     updated = cursor.rowcount
     cursor.execute(
-        f"""{_INSERT_ATTRIBUTIONS} select i.event_id, d.attribution + 1, i.occurred_at, i.owner_scope, i.owner_domain_id,
+        f"""{_INSERT_ATTRIBUTIONS} select i.event_id, d.attribution + 1, i.occurred_at, i.owner_scope,
+            i.owner_domain_id,
         i.owner_project_id, i.rule, i.confidence, i.path, i.evidence, %(pin)s, i.reason, %(run_id)s
-        from incoming i join differing d using (event_id) where d.is_redecided""",  # noqa: S608
+        from incoming i join differing d using (event_id) where d.is_redecided""",
         context,
     )
     cursor.execute(
         f"""update timeline.event_keys k set (occurred_at, {", ".join(HEAD_COLUMNS)}, attribution, rule, confidence) =
-            (i.occurred_at, {", ".join("i." + c for c in HEAD_COLUMNS)}, d.attribution + d.is_redecided::int, i.rule, i.confidence)
-        from incoming i join differing d using (event_id) where k.event_id = i.event_id"""  # noqa: S608
+            (i.occurred_at, {", ".join("i." + c for c in HEAD_COLUMNS)}, d.attribution + d.is_redecided::int, i.rule,
+                i.confidence)
+        from incoming i join differing d using (event_id) where k.event_id = i.event_id"""
     )
 
     # A tenant's row can differ where the event does not: what it is related to may have become known.
     cursor.execute(
         f"""create temp table wanted on commit drop as select w.*, d.was_at from (
             {_TENANT_SELECT} from incoming i where i.owner_scope in ('project', 'domain')) w ({", ".join(TENANT_EVENT)})
-        join considered d using (event_id)""",  # noqa: S608
+        join considered d using (event_id)""",
         context,
     )
-    same_tenant = "w.tenant_project_id is not distinct from t.tenant_project_id and w.tenant_domain_id is not distinct from t.tenant_domain_id"
+    same_tenant = " and ".join(f"w.{c} is not distinct from t.{c}" for c in ("tenant_project_id", "tenant_domain_id"))
     cursor.execute(
         _RETRACT_TENANT_ROWS.format(
-            doomed=f"""select t.* from timeline.tenant_events t join considered d on t.event_id = d.event_id and t.occurred_at = d.was_at
-            where t.relation = 'owner' and not exists (select from wanted w where w.event_id = t.event_id and {same_tenant})"""  # noqa: S608
+            doomed=f"""select t.* from timeline.tenant_events t join considered d on t.event_id = d.event_id
+                and t.occurred_at = d.was_at
+            where t.relation = 'owner' and not exists (select from wanted w where w.event_id = t.event_id
+                and {same_tenant})"""
         )
     )
     retracted = cursor.rowcount
@@ -251,16 +290,18 @@ def _merge_known(cursor: psycopg.Cursor, context: dict, known: int) -> Written:
     cursor.execute(
         f"""create temp table upserted on commit drop as select w.* from wanted w where not exists (
             select from timeline.tenant_events t where t.event_id = w.event_id and t.occurred_at = w.was_at and
-            ({", ".join("t." + c for c in columns)}) is not distinct from ({", ".join("w." + c for c in columns)}))"""  # noqa: S608
+            ({", ".join("t." + c for c in columns)}) is not distinct from ({", ".join("w." + c for c in columns)}))"""
     )
     cursor.execute(
-        f"""delete from timeline.tenant_events t using upserted w where t.event_id = w.event_id and t.occurred_at = w.was_at
-        and t.relation = 'owner' and {same_tenant}"""  # noqa: S608
+        f"""delete from timeline.tenant_events t using upserted w where t.event_id = w.event_id
+            and t.occurred_at = w.was_at
+        and t.relation = 'owner' and {same_tenant}"""
     )
-    cursor.execute(f"{_INSERT_TENANT} select {', '.join(TENANT_EVENT)}, now() from upserted")  # noqa: S608
+    cursor.execute(f"{_INSERT_TENANT} select {', '.join(TENANT_EVENT)}, now() from upserted")
     upserts = cursor.rowcount
     cursor.execute(
-        """insert into timeline.tenant_changes (cloud, tenant_domain_id, tenant_project_id, operation, event_id, visibility)
+        """insert into timeline.tenant_changes (cloud, tenant_domain_id, tenant_project_id, operation, event_id,
+            visibility)
         select cloud, tenant_domain_id, tenant_project_id, 'upsert', event_id, visibility from upserted"""
     )
 
@@ -272,11 +313,14 @@ def _merge_known(cursor: psycopg.Cursor, context: dict, known: int) -> Written:
     cursor.execute(
         """insert into timeline.quarantine as q (event_id, cloud, source, occurred_at, reason, detail, candidates)
         select i.event_id, i.cloud, i.source, i.occurred_at, i.quarantine_reason, i.quarantine_detail, i.candidates
-        from incoming i join timeline.event_keys k using (event_id) where not i.is_new and i.owner_scope = 'quarantine' and k.rule = 'none'
-        on conflict (event_id) do update set reason = excluded.reason, detail = excluded.detail, candidates = excluded.candidates,
+        from incoming i join timeline.event_keys k using (event_id) where not i.is_new
+            and i.owner_scope = 'quarantine' and k.rule = 'none'
+        on conflict (event_id) do update set reason = excluded.reason, detail = excluded.detail,
+            candidates = excluded.candidates,
             occurred_at = excluded.occurred_at, attempts = q.attempts + 1, resolved_at = null
         where (q.reason, q.detail, q.candidates, q.occurred_at) is distinct from
-              (excluded.reason, excluded.detail, excluded.candidates, excluded.occurred_at) or q.resolved_at is not null"""
+              (excluded.reason, excluded.detail, excluded.candidates,
+                  excluded.occurred_at) or q.resolved_at is not null"""
     )
     return Written(
         updated=updated, unchanged=known - updated, tenant_upserts=upserts, tenant_retractions=retracted,
@@ -299,7 +343,7 @@ def _ensure_partitions(cursor: psycopg.Cursor, events: pl.DataFrame) -> None:
 
 
 def _probe_by_index(cursor: psycopg.Cursor) -> None:
-    # The cost of a merge follows what comes in, never what is stored: no plan may read a whole table to find a few rows.
+    # The cost of a merge follows what comes in, not what is stored: no plan may read a whole table for a few rows.
     cursor.execute("set local enable_hashjoin = off; set local enable_mergejoin = off; set local enable_seqscan = off")
 
 

@@ -12,7 +12,14 @@ from timeline_assets.timeline import roads
 from timeline_assets_tests.making import at, facts
 
 OWN = {"minute": 3, "time_precision": "second", "actor_user_id": "u-own", "host": None, "observed_at": at(9)}
-BUS = {"road_source": "bus", "road_key": "m-1", "minute": 3.01, "actor_user_id": "u-bus", "host": "h-bus", "observed_at": at(4)}
+BUS = {
+    "road_source": "bus",
+    "road_key": "m-1",
+    "minute": 3.01,
+    "actor_user_id": "u-bus",
+    "host": "h-bus",
+    "observed_at": at(4),
+}
 DIFF = {"road_source": "a_listing", "road_key": "server-1", "minute": 2, "time_precision": "interval", "host": "h-diff",
         "request_id": "r-diff", "observed_at": at(5)}  # fmt: skip
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from timeline_assets.timeline.stage import Resolved
+from timeline_assets.timeline.stage import Resolved, retract_unfounded
 from timeline_assets.timeline.write import Written
-from timeline_assets_tests.making import at, claims, facts
+from timeline_assets_tests.making import CLOUD, at, claims, facts
 
 A_IS_OF_D1 = {"resource_type": "project", "resource_id": "A", "claim": "owner", "domain_id": "D1", "minute": -60}
 B_IS_OF_D1 = {**A_IS_OF_D1, "resource_id": "B"}
@@ -13,8 +13,10 @@ CREATED = {"resource_id": "server-1", "claim": "created", "minute": -30, "at_fro
 
 OWNERS = "select event_id, owner_scope, owner_project_id, owner_domain_id from timeline.events order by occurred_at"
 NEWEST = """select rule, confidence, version from timeline.attributions a
-    where version = (select max(version) from timeline.attributions b where b.event_id = a.event_id) order by valid_at"""
-TENANTS = "select tenant_project_id, tenant_domain_id, resource_id, actor_label, actor_user_id from timeline.tenant_events order by occurred_at"
+    where version = (select max(version) from timeline.attributions b where b.event_id = a.event_id)
+    order by valid_at"""
+TENANTS = """select tenant_project_id, tenant_domain_id, resource_id, actor_label, actor_user_id
+    from timeline.tenant_events order by occurred_at"""
 
 
 def owner(scope: str, project: str | None = None, domain: str | None = None) -> dict:
@@ -55,7 +57,12 @@ def test_a_server_belongs_to_its_owner_a_moment_before_its_row_was_made(learn, h
 
 
 def test_a_volume_belongs_to_nobody_before_it_was_first_seen(learn, happen, rows):
-    learn(claims(A_IS_OF_D1, {"resource_type": "volume", "resource_id": "v", "claim": "owner", "project_id": "A", "minute": 0}))
+    learn(
+        claims(
+            A_IS_OF_D1,
+            {"resource_type": "volume", "resource_id": "v", "claim": "owner", "project_id": "A", "minute": 0},
+        )
+    )
     event = {"resource_type": "volume", "resource_id": "v", "event_type": "volume.create.end"}
     happen(facts(event | {"minute": -5, "source_key": "early"}, event | {"minute": 5, "source_key": "late"}))
     assert of(rows(OWNERS)) == [owner("quarantine"), owner("project", "A", "D1")]
@@ -78,13 +85,24 @@ def test_a_port_without_an_owner_belongs_to_its_routers(learn, happen, rows):
         claims(
             A_IS_OF_D1,
             router | {"claim": "owner_since", "project_id": "A", "minute": -30},
-            {"resource_type": "port", "resource_id": "p", "claim": "edges", "relation": "device", "to_type": "router",
-             "to_ids": ["r"], "minute": -20},
-        )  # fmt: skip
+            {
+                "resource_type": "port",
+                "resource_id": "p",
+                "claim": "edges",
+                "relation": "device",
+                "to_type": "router",
+                "to_ids": ["r"],
+                "minute": -20,
+            },
+        )
     )
-    happen(facts({"resource_type": "port", "resource_id": "p", "event_type": "port.update.end", "payload_project_id": ""}))
+    happen(
+        facts({"resource_type": "port", "resource_id": "p", "event_type": "port.update.end", "payload_project_id": ""})
+    )
     assert of(rows(OWNERS)) == [owner("project", "A", "D1")]
-    assert rows("select rule, path #>> '{0,id}' as through from timeline.attributions") == [{"rule": "containment", "through": "r"}]
+    assert rows("select rule, path #>> '{0,id}' as through from timeline.attributions") == [
+        {"rule": "containment", "through": "r"}
+    ]
 
 
 def test_late_evidence_releases_what_waits_and_keeps_what_was_said(learn, happen, rows):
@@ -119,9 +137,15 @@ def test_a_correction_takes_the_row_from_the_one_and_gives_it_to_the_other(learn
 
 def test_a_repeat_changes_no_row(learn, happen, rows):
     learn(claims(A_IS_OF_D1, SERVER_OF_A, CREATED))
-    frame = facts({"source_key": "1"}, {"source_key": "2", "resource_id": "unknown"}, {"source_key": "3", "payload_project_id": "A"})
+    frame = facts(
+        {"source_key": "1"},
+        {"source_key": "2", "resource_id": "unknown"},
+        {"source_key": "3", "payload_project_id": "A"},
+    )
     happen(frame)
-    stamps = "select xmin::text, ctid::text from timeline.events union all select xmin::text, ctid::text from timeline.tenant_events"
+    stamps = " union all ".join(
+        f"select xmin::text, ctid::text from timeline.{table}" for table in ("events", "tenant_events")
+    )
     before = rows(stamps)
     again = happen(frame)
     assert again.written == Written(unchanged=3)
@@ -129,7 +153,12 @@ def test_a_repeat_changes_no_row(learn, happen, rows):
 
 
 def test_a_span_is_one_row_from_start_to_end(happen, rows):
-    running = {"event_type": "compute.instance.reboot.start", "phase": "start", "outcome": "pending", "observed_at": at(1)}
+    running = {
+        "event_type": "compute.instance.reboot.start",
+        "phase": "start",
+        "outcome": "pending",
+        "observed_at": at(1),
+    }
     happen(facts(running))
     done = happen(facts({"ended_at": at(2), "observed_at": at(3)}))
     assert done.written.updated == 1
@@ -149,6 +178,19 @@ def test_a_better_estimate_moves_the_event_to_another_month(learn, happen, rows)
     ]
     assert rows("select occurred_at from timeline.tenant_events") == [{"occurred_at": at(-60 * 24 * 25)}]
     assert rows("select occurred_at from timeline.event_keys") == [{"occurred_at": at(-60 * 24 * 25)}]
+
+
+def test_what_no_fact_gives_any_more_is_taken_back(pipeline, learn, happen, rows):
+    learn(claims(A_IS_OF_D1))
+    happen(facts({"payload_project_id": "A"}, {"source_key": "2", "resource_id": "unknown"}))
+    assert retract_unfounded(pipeline, "other") == 0, "another cloud's rebuild takes nothing of this one"
+    assert retract_unfounded(pipeline, CLOUD) == 2
+    for table in ("events", "event_keys", "tenant_events", "quarantine", "awaits"):
+        assert rows(f"select count(*) as n from timeline.{table}") == [{"n": 0}], table
+    assert rows("select operation, tenant_project_id from timeline.tenant_changes order by sequence") == [
+        {"operation": "upsert", "tenant_project_id": "A"},
+        {"operation": "retract", "tenant_project_id": "A"},
+    ]
 
 
 def test_a_type_nobody_registered_is_kept(happen, rows):
@@ -173,11 +215,18 @@ def test_a_service_project_is_never_a_tenant(learn, happen, rows):
 
 
 def test_a_tenant_sees_its_own_related_resources_only(learn, happen, rows):
-    learn(claims(A_IS_OF_D1, B_IS_OF_D1, SERVER_OF_A, CREATED,
-                 {"resource_type": "network", "resource_id": "n", "claim": "owner_since", "project_id": "B", "minute": -50}))  # fmt: skip
-    related = [{"type": "server", "id": "server-1", "role": "related"}, {"type": "network", "id": "n", "role": "container"},
-               {"type": "host", "id": "h1", "role": "host"}]  # fmt: skip
-    happen(facts({"resource_type": "port", "resource_id": "p", "payload_project_id": "A", "related": related, "host": "h1"}))
+    network_of_b = {"resource_type": "network", "resource_id": "n", "claim": "owner_since", "project_id": "B"}
+    learn(claims(A_IS_OF_D1, B_IS_OF_D1, SERVER_OF_A, CREATED, network_of_b | {"minute": -50}))
+    related = [
+        {"type": "server", "id": "server-1", "role": "related"},
+        {"type": "network", "id": "n", "role": "container"},
+        {"type": "host", "id": "h1", "role": "host"},
+    ]
+    happen(
+        facts(
+            {"resource_type": "port", "resource_id": "p", "payload_project_id": "A", "related": related, "host": "h1"}
+        )
+    )
     assert rows("select related::text as related from timeline.tenant_events") == [
         {"related": '[{"id": "server-1", "role": "related", "type": "server"}]'}
     ]
