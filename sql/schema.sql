@@ -355,6 +355,7 @@ COMMENT ON TABLE timeline.contributions IS 'What each road said of an event that
 CREATE TABLE timeline.coverage (
     cloud text NOT NULL,
     source text NOT NULL,
+    service text NOT NULL,
     window_start timestamp with time zone NOT NULL,
     window_end timestamp with time zone NOT NULL,
     status text NOT NULL,
@@ -377,6 +378,8 @@ ALTER TABLE ONLY timeline.coverage FORCE ROW LEVEL SECURITY;
 ALTER TABLE timeline.coverage OWNER TO timeline_owner;
 
 COMMENT ON TABLE timeline.coverage IS 'What is known about one window of one source: harvested is not proven, no data is not the same as nothing happened.';
+
+COMMENT ON COLUMN timeline.coverage.service IS 'The source''s service, under which tenants are told of its coverage';
 
 COMMENT ON COLUMN timeline.coverage.status IS 'proven, settling (read, second read due), open (the hour is not over), gap (see reason), unknown (never read, or the source keeps no history)';
 
@@ -947,6 +950,8 @@ CREATE INDEX attempts_window ON raw.attempts USING btree (cloud, source, window_
 CREATE INDEX latest_observed ON raw.latest USING btree (cloud, source, observed_at);
 
 CREATE INDEX coverage_open ON timeline.coverage USING btree (cloud, source, window_start) WHERE (status = ANY (ARRAY['settling'::text, 'open'::text, 'gap'::text]));
+
+CREATE INDEX coverage_service ON timeline.coverage USING btree (cloud, service, window_start);
 
 CREATE INDEX events_newest ON ONLY timeline.events USING btree (occurred_at DESC, event_id DESC);
 

@@ -9,6 +9,7 @@ create table raw.scans (
     source              text not null,
     last_attempt_at     timestamptz,
     last_success_at     timestamptz,
+    last_complete_from  timestamptz,
     last_complete_at    timestamptz,
     first_complete_at   timestamptz,
     read_to             timestamptz,
@@ -20,7 +21,8 @@ create table raw.scans (
     primary key (cloud, source)
 );
 comment on table raw.scans is 'One row per cloud and source: where its reading stands. Updated in place, so that polling an idle cloud stores nothing new.';
-comment on column raw.scans.last_complete_at is 'When the last read that may prove a deletion was finished';
+comment on column raw.scans.last_complete_from is 'When the last read that may prove a deletion was begun: what it showed was so at this time or later';
+comment on column raw.scans.last_complete_at is 'When that read was finished; the source''s time, like the other two';
 comment on column raw.scans.read_to is 'Source time up to which the source was read successfully';
 comment on column raw.scans.failures is 'Failed reads in a row; drives the back-off';
 comment on column raw.scans.reason is 'Stable code of the last failure; null after a success';
@@ -34,6 +36,7 @@ create table raw.latest (
     body            text not null,
     cursor_at       timestamptz not null,
     observed_at     timestamptz not null,
+    missing_from    timestamptz,
     missing_since   timestamptz,
     gone_at         timestamptz,
     raw_ref         text not null,
@@ -41,6 +44,7 @@ create table raw.latest (
 );
 create index latest_observed on raw.latest (cloud, source, observed_at);
 comment on table raw.latest is 'The newest version of every record: what the next observation is compared with. Rebuilt from the attempts if lost.';
+comment on column raw.latest.missing_from is 'The last time it was there, as far as is known';
 comment on column raw.latest.missing_since is 'The first complete scan that did not have it; a second one in a row makes it gone';
 
 create table raw.attempts (

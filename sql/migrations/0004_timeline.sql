@@ -252,6 +252,7 @@ comment on table timeline.tenant_changes is 'Append-only, per tenant: what to in
 create table timeline.coverage (
     cloud                   text not null,
     source                  text not null,
+    service                 text not null,
     window_start            timestamptz not null,
     window_end              timestamptz not null,
     status                  text not null check (status in ('proven', 'settling', 'open', 'gap', 'unknown')),
@@ -268,8 +269,10 @@ create table timeline.coverage (
     resolution_seconds      double precision,
     primary key (cloud, source, window_start)
 );
+create index coverage_service on timeline.coverage (cloud, service, window_start);
 create index coverage_open on timeline.coverage (cloud, source, window_start) where status in ('settling', 'open', 'gap');
 comment on table timeline.coverage is 'What is known about one window of one source: harvested is not proven, no data is not the same as nothing happened.';
+comment on column timeline.coverage.service is 'The source''s service, under which tenants are told of its coverage';
 comment on column timeline.coverage.status is 'proven, settling (read, second read due), open (the hour is not over), gap (see reason), unknown (never read, or the source keeps no history)';
 comment on column timeline.coverage.reason is 'Stable code of why it is a gap or unknown';
 comment on column timeline.coverage.rows is 'Records stored for this window';

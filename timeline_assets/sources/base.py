@@ -66,6 +66,7 @@ class Fetched:
     greatest time the server vouches for and its `Date` minus a safety margin). `gap` names why a read that came back
     proves nothing (a stable code such as ``scope_too_small``), with `gap_detail` for a person. `cursor` is remembered
     for this source and handed to the next fetch. `malformed` are answers that are no records at all: (reason, JSON text).
+    `started_at` and `finished_at` are set by the raw stage: when this was read, by the cloud's clock.
     """
 
     records: Iterable[Record]
@@ -76,6 +77,8 @@ class Fetched:
     gap_detail: str | None = None
     cursor: Mapping[str, Any] | None = None
     malformed: list[tuple[str, str]] = field(default_factory=list)
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
 
 
 class Reader(Protocol):
@@ -116,8 +119,11 @@ class Reader(Protocol):
     def changed(self, source: str, since: datetime) -> pl.DataFrame:
         """Latest records of another source whose last change was observed at or after `since`: `key`, `body`."""
 
-    def latest(self, source: str) -> pl.DataFrame:
-        """Latest live records of another source of this cloud: `key`, `body` (JSON text)."""
+    def latest(self, source: str, *, after: str | None = None, limit: int | None = None) -> pl.DataFrame:
+        """Latest live records of another source of this cloud, by key: `key`, `body` (JSON text).
+
+        `after` and `limit` give the next so many keys beyond one, for a source that goes round in turns.
+        """
 
 
 @dataclass(frozen=True)

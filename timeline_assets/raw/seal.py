@@ -1,0 +1,236 @@
+"""The later life of raw files: compacted when their window is proven, thinned when their time is over.
+
+Every change is one transaction that puts one attempt in the place of others; their files are removed only after it is
+committed. A reference to a record (`raw_ref`) stays true: compacted rows keep the one they were given first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import polars as pl
+
+from timeline_assets.pipeline import Pipeline
+from timeline_assets.raw.coverage import PROVEN, Place, known, lock
+from timeline_assets.raw.harvest import remember
+from timeline_assets.raw.store import derived_path, new_path, window_of
+from timeline_assets.raw.windows import Window, floor_hour
+from timeline_assets.sources.base import Source
+from timeline_assets.store.copy import read_frame
+
+#: Files younger than this may belong to a harvest that is not yet committed.
+ORPHAN_AGE = timedelta(days=1)
+
+ATTEMPTS = """select attempt_id, window_start, path, rows, bytes, facts_path, evidence_path, normalizer, normalized_at,
+    absorbed_at, resolved_at from raw.attempts
+    where cloud = %(cloud)s and source = %(source)s and replaced_by is null"""
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """What was compacted or thinned: attempts before and after, rows and bytes that are left."""
+
+    before: int = 0
+    after: int = 0
+    rows: int = 0
+    bytes: int = 0
+
+
+def seal(pipeline: Pipeline, cloud: str, source: Source, window: Window) -> Sealed:
+    """Compact the attempts of a proven window to one file, in the order in which they came.
+
+    Only once all of them have reached the timeline; until then, and for a window with one attempt, nothing is done.
+    """
+    with pipeline.connect() as connection:
+        place = Place(connection, cloud, source)
+        lock(place)
+        now = known(place, window)
+        attempts = _attempts(place, "and window_start = %(start)s", start=window.start)
+        is_done = attempts["resolved_at"].null_count() == 0 and attempts["normalizer"].n_unique() == 1
+        if now is None or now.status != PROVEN or attempts.height < 2 or not is_done:
+            return Sealed(attempts.height, attempts.height, attempts["rows"].sum(), attempts["bytes"].sum())
+        sealed = _replace(pipeline, place, window, attempts, keep=None)
+    _remove_files(pipeline, attempts)
+    return sealed
+
+
+def due_to_seal(pipeline: Pipeline, cloud: str) -> list[tuple[str, Window]]:
+    """Proven windows (source's name, window) whose several attempts have all reached the timeline."""
+    with pipeline.connect() as connection:
+        rows = connection.execute(
+            """select a.source, a.window_start from raw.attempts a
+            join timeline.coverage c using (cloud, source, window_start)
+            where a.cloud = %s and a.replaced_by is null and c.status = 'proven'
+            group by a.source, a.window_start
+            having count(*) > 1 and bool_and(a.resolved_at is not null) and count(distinct a.normalizer) = 1
+            order by a.window_start, a.source""",
+            (cloud,),
+        ).fetchall()
+    return [(source, Window(start)) for source, start in rows]
+
+
+def retire(pipeline: Pipeline, cloud: str, source: Source, now: datetime) -> Sealed:
+    """Drop what is older than the timeline and `raw_extra_days` more, but for the newest record of every live key.
+
+    Windows whose records have not all reached the timeline wait.
+    """
+    settings = pipeline.settings.retention
+    horizon = floor_hour(now - timedelta(days=settings.timeline_days + settings.raw_extra_days))
+    done = Sealed()
+    with pipeline.connect() as connection:
+        old = _attempts(Place(connection, cloud, source), "and window_start < %(horizon)s", horizon=horizon)
+    for (start,), _ in old.partition_by("window_start", as_dict=True, maintain_order=True).items():
+        part = _retire_window(pipeline, cloud, source, Window(start))
+        done = Sealed(*(a + b for a, b in zip(_counts(done), _counts(part), strict=True)))
+    values = {"cloud": cloud, "source": source.name, "horizon": horizon}
+    with pipeline.connect() as connection:
+        place = Place(connection, cloud, source)
+        lock(place)
+        for statement in (
+            """delete from raw.attempts where cloud = %(cloud)s and source = %(source)s and replaced_by is not null
+            and window_start < %(horizon)s""",
+            "delete from raw.latest where cloud = %(cloud)s and source = %(source)s and gone_at < %(horizon)s",
+            "delete from raw.set_aside where cloud = %(cloud)s and source = %(source)s and last_seen_at < %(horizon)s",
+            """delete from timeline.coverage where cloud = %(cloud)s and source = %(source)s
+            and window_start < %(horizon)s""",
+            """delete from timeline.tenant_coverage t where cloud = %(cloud)s and window_start < %(horizon)s
+            and not exists (select from timeline.coverage c where c.cloud = t.cloud and c.service = t.service
+                and c.window_start = t.window_start)""",
+        ):
+            connection.execute(statement, values)
+    return done
+
+
+def rebuild_latest(pipeline: Pipeline, cloud: str, source: Source) -> int:
+    """Make the newest version of every record anew from the attempts; returns how many there are.
+
+    Which records a scan has missed once is forgotten, so that a deletion is found one scan later.
+    """
+    with pipeline.connect() as connection:
+        place = Place(connection, cloud, source)
+        lock(place)
+        attempts = _attempts(place)
+        connection.execute("delete from raw.latest where cloud = %s and source = %s", (cloud, source.name))
+        found_at = pl.when(pl.col("op") == "gone").then("cursor_at").otherwise("observed_at")
+        stored = pipeline.raw.scan(attempts["path"].to_list())
+        newest = (
+            stored.with_row_index("_row")
+            .select("key", "raw_ref", "cursor_at", "_row", found_at.alias("_found_at"))
+            .sort("_found_at", "cursor_at", "_row")
+            .unique("key", keep="last")
+            .select("raw_ref")
+        )
+        records = stored.join(newest, on="raw_ref", how="semi").collect()
+        remember(connection, records)
+    return records.height
+
+
+def find(pipeline: Pipeline, raw_ref: str) -> Mapping[str, Any] | None:
+    """The observation behind a reference (:data:`OBSERVATION` as a mapping), wherever it lies now; None if retired."""
+    path = raw_ref.rsplit("#", 1)[0]
+    cloud, source, *_ = path.split("/")
+    with pipeline.connect() as connection:
+        rows = connection.execute(
+            """select path from raw.attempts
+            where cloud = %s and source = %s and window_start = %s and replaced_by is null order by attempt_id""",
+            (cloud, source, window_of(path).start),
+        ).fetchall()
+    paths = [found for (found,) in rows]
+    # compacted, it has moved to another file of its window
+    found = pipeline.raw.scan([path] if path in paths else paths).filter(raw_ref=raw_ref).collect()
+    return found.row(0, named=True) if found.height else None
+
+
+def collect_orphans(pipeline: Pipeline, now: datetime, *, older_than: timedelta = ORPHAN_AGE) -> list[str]:
+    """Remove files that no attempt names: of harvests that were killed, or replaced; returns their paths."""
+    old = [path for path, changed_at in pipeline.raw.files() if changed_at < now - older_than]
+    if not old:
+        return []
+    # asked after the files were listed: what was committed meanwhile is known
+    with pipeline.connect() as connection:
+        orphans = connection.execute(
+            """select f.path from unnest(%s::text[]) as f(path) where not exists (select from raw.attempts a
+                where a.replaced_by is null and f.path in (a.path, a.facts_path, a.evidence_path)) order by f.path""",
+            (old,),
+        ).fetchall()
+    paths = [path for (path,) in orphans]
+    pipeline.raw.remove(paths)
+    return paths
+
+
+def _retire_window(pipeline: Pipeline, cloud: str, source: Source, window: Window) -> Sealed:
+    with pipeline.connect() as connection:
+        place = Place(connection, cloud, source)
+        lock(place)
+        attempts = _attempts(place, "and window_start = %(start)s", start=window.start)
+        before = Sealed(attempts.height, attempts.height, attempts["rows"].sum(), attempts["bytes"].sum())
+        if attempts["resolved_at"].null_count() or attempts["normalizer"].n_unique() > 1:
+            return before
+        live = read_frame(
+            connection,
+            """select raw_ref from raw.latest where cloud = %s and source = %s and gone_at is null
+            and starts_with(raw_ref, %s) order by raw_ref""",
+            (cloud, source.name, new_path(cloud, source.name, window).rsplit("/", 1)[0] + "/"),
+        )["raw_ref"]
+        if live.len() == before.rows:
+            return before
+        if live.is_empty():
+            connection.execute(
+                "delete from raw.attempts where cloud = %s and source = %s and window_start = %s",
+                (cloud, source.name, window.start),
+            )
+            left = Sealed(attempts.height)
+        else:
+            left = _replace(pipeline, place, window, attempts, keep=live)
+    _remove_files(pipeline, attempts)
+    return left
+
+
+def _attempts(place: Place, more: str = "", **values: Any) -> pl.DataFrame:
+    query = f"{ATTEMPTS} {more} order by window_start, attempt_id"
+    return read_frame(place.connection, query, {**place.name, **values})
+
+
+def _replace(
+    pipeline: Pipeline, place: Place, window: Window, attempts: pl.DataFrame, *, keep: pl.Series | None
+) -> Sealed:
+    """Put one attempt in the place of several, with all their rows or those whose `raw_ref` is to be kept."""
+
+    def kept(frame: pl.LazyFrame) -> pl.LazyFrame:
+        return frame if keep is None else frame.filter(pl.col("raw_ref").is_in(keep.implode()))
+
+    raw = pipeline.raw
+    path = new_path(place.cloud, place.source.name, window)
+    size = raw.write(path, kept(raw.scan(attempts["path"].to_list())))
+    rows = raw.scan([path]).select(pl.len()).collect().item()
+    version = attempts["normalizer"][0]
+    derived: dict[str, str | None] = {"facts": None, "evidence": None}
+    for kind, scan in (("facts", raw.scan_facts), ("evidence", raw.scan_evidence)):
+        if paths := attempts[f"{kind}_path"].drop_nulls().to_list():
+            derived[kind] = derived_path(path, kind, version)
+            raw.write(derived[kind], kept(scan(paths)))
+    ids = attempts["attempt_id"].to_list()
+    (attempt_id,) = place.connection.execute(
+        """insert into raw.attempts (cloud, source, window_start, path, rows, bytes, sealed_from, facts_path,
+            evidence_path, normalizer, normalized_at, absorbed_at, resolved_at)
+        values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) returning attempt_id""",
+        (
+            *(place.cloud, place.source.name, window.start, path, rows, size, ids),
+            *(derived["facts"], derived["evidence"], version),
+            *(attempts[name].max() for name in ("normalized_at", "absorbed_at", "resolved_at")),
+        ),
+    ).fetchone()
+    place.connection.execute("update raw.attempts set replaced_by = %s where attempt_id = any(%s)", (attempt_id, ids))
+    return Sealed(attempts.height, 1, rows, size)
+
+
+def _remove_files(pipeline: Pipeline, attempts: pl.DataFrame) -> None:
+    for column in ("path", "facts_path", "evidence_path"):
+        pipeline.raw.remove(attempts[column].drop_nulls().to_list())
+
+
+def _counts(sealed: Sealed) -> tuple[int, int, int, int]:
+    return sealed.before, sealed.after, sealed.rows, sealed.bytes
