@@ -1,0 +1,16 @@
+"""The command line: ``timeline …``. One module per family of commands; what they do lies in the stages.
+
+============  ===============================================
+`run`         up, harvest, follow, rebuild
+`read`        status, events, explain
+`database`    db url, db migrate, db grant, db revoke
+`doctor`      doctor
+============  ===============================================
+
+Every :class:`~timeline_assets.errors.TimelineError` is printed as what happened and what to do, and becomes the exit
+code; a stack trace is never printed.
+"""
+
+from timeline_assets.cli.app import main
+
+__all__ = ["main"]

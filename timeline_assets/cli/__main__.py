@@ -1,0 +1,3 @@
+from timeline_assets.cli.app import main
+
+main()

@@ -1,0 +1,125 @@
+"""From what people call things to ids, and back. Never a guess: a name of two things is an error that lists both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import LiteralString
+
+import psycopg
+from psycopg.rows import class_row
+
+from timeline_assets.errors import ConfigurationError
+
+SHOWN = 12
+SHORTEST_PREFIX = 8
+
+PROJECTS: LiteralString = """
+    select distinct r.cloud, r.resource_id as id, r.resource_type as type, r.name, d.resource_id as domain_id,
+        d.name as domain_name
+    from topology.resources r
+    left join topology.ownership o on o.cloud = r.cloud and o.resource_id = r.resource_id
+        and o.resource_type = 'project' and o.recorded_to is null
+    left join topology.resources d on d.cloud = r.cloud and d.resource_id = o.domain_id
+        and d.resource_type = 'domain' and d.recorded_to is null
+    where r.resource_type = 'project' and r.recorded_to is null and (%(cloud)s::text is null or r.cloud = %(cloud)s)"""
+
+RESOURCES: LiteralString = """
+    select distinct r.cloud, r.resource_id as id, r.resource_type as type, r.name, o.project_id as domain_id,
+        p.name as domain_name
+    from topology.resources r
+    left join topology.ownership o on o.cloud = r.cloud and o.resource_id = r.resource_id
+        and o.resource_type = r.resource_type and o.recorded_to is null and o.valid_to is null
+    left join topology.resources p on p.cloud = r.cloud and p.resource_id = o.project_id
+        and p.resource_type = 'project' and p.recorded_to is null and p.valid_to is null
+    where r.recorded_to is null and (%(cloud)s::text is null or r.cloud = %(cloud)s)
+      and (%(project)s::text is null or exists (select from topology.ownership w where w.cloud = r.cloud
+          and w.resource_id = r.resource_id and w.recorded_to is null and w.project_id = %(project)s))"""
+
+
+@dataclass(frozen=True)
+class Named:
+    """A project with its domain, or another resource with its project (in `domain_id`, `domain_name`)."""
+
+    cloud: str
+    id: str
+    type: str
+    name: str | None
+    domain_id: str | None
+    domain_name: str | None
+
+
+def project(connection: psycopg.Connection, asked: str, *, cloud: str | None = None) -> Named:
+    """The project of an id, a name, or ``domain/name``; former names count.
+
+    Raises :class:`ConfigurationError` that lists the candidates where it means several, or says where to look.
+    """
+    domain, _, name = asked.rpartition("/")
+    by_domain: LiteralString = " and r.name = %(name)s and (d.name = %(domain)s or d.resource_id = %(domain)s)"
+    by_name: LiteralString = " and (r.resource_id = %(name)s or r.name = %(name)s)"
+    values = {"cloud": cloud, "name": name, "domain": domain}
+    found = _found(connection, PROJECTS + (by_domain if domain else by_name), values)
+    return _only(
+        found,
+        f"project {asked!r}",
+        "Give the id, or DOMAIN/NAME; `openstack project list --long` shows both. Projects are known once harvested.",
+    )
+
+
+def resource(
+    connection: psycopg.Connection, asked: str, *, cloud: str | None = None, project_id: str | None = None
+) -> Named:
+    """The resource of an id (or its first characters) or a name; `project_id` narrows it to what a project owned.
+
+    Raises :class:`ConfigurationError` like :func:`project`.
+    """
+    values = {"cloud": cloud, "project": project_id, "name": asked, "prefix": f"{asked}%"}
+    is_prefix = len(asked) >= SHORTEST_PREFIX and all(c in "0123456789abcdef-" for c in asked.lower())
+    by_name: LiteralString = " and (r.resource_id = %(name)s or r.name = %(name)s)"
+    found = _found(connection, RESOURCES + by_name, values)
+    if not found and is_prefix:
+        found = _found(connection, RESOURCES + " and r.resource_id like %(prefix)s", values)
+    return _only(
+        found, f"resource {asked!r}", "Give its id, or narrow it: --tenant, --cloud. `timeline events` shows both."
+    )
+
+
+def known(connection: psycopg.Connection, ids: Iterable[tuple[str, str | None]]) -> dict[tuple[str, str], str]:
+    """The newest known names of projects, users and domains: (cloud, id) → name."""
+    wanted = {(cloud, id) for cloud, id in ids if id}
+    rows = connection.execute(
+        """select distinct on (r.cloud, r.resource_id) r.cloud, r.resource_id, r.name
+        from unnest(%s::text[], %s::text[]) as w(cloud, id)
+        join topology.resources r on r.cloud = w.cloud and r.resource_id = w.id and r.recorded_to is null
+        where r.resource_type in ('project', 'user', 'domain') and r.name is not null
+        order by r.cloud, r.resource_id, r.valid_from desc nulls last""",
+        ([cloud for cloud, _ in wanted], [id for _, id in wanted]),
+    )
+    return {(cloud, id): name for cloud, id, name in rows}
+
+
+def _found(connection: psycopg.Connection, query: LiteralString, values: dict[str, str | None]) -> list[Named]:
+    with connection.cursor(row_factory=class_row(Named)) as cursor:
+        cursor.execute(query + " order by cloud, domain_name, name, id limit 200", values)
+        return cursor.fetchall()
+
+
+def _only(found: list[Named], what: str, remedy: str) -> Named:
+    by_id: dict[tuple[str, str, str], Named] = {}
+    for candidate in found:
+        by_id.setdefault((candidate.cloud, candidate.type, candidate.id), candidate)
+    candidates = list(by_id.values())
+    if len(candidates) == 1:
+        return candidates[0]
+    if not candidates:
+        raise ConfigurationError(f"there is no {what}", remedy=remedy)
+    lines = [f"{c.type} {c.id}  {_within(c)}{c.name or ''}  (cloud {c.cloud})" for c in candidates[:SHOWN]]
+    more = [f"… and {len(candidates) - SHOWN} more"] if len(candidates) > SHOWN else []
+    raise ConfigurationError(
+        f"{what} is {len(candidates)} things; which one?\n  " + "\n  ".join([*lines, *more]), remedy=remedy
+    )
+
+
+def _within(candidate: Named) -> str:
+    within = candidate.domain_name or candidate.domain_id
+    return f"{within}/" if within else ""

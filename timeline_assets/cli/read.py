@@ -1,0 +1,422 @@
+"""``timeline status``, ``events`` and ``explain``: what is known, read as the provider's reader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Annotated, Any, LiteralString
+
+import psycopg
+import typer
+from psycopg.rows import dict_row
+
+from timeline_assets.cli import names
+from timeline_assets.cli.app import command, settings_of
+from timeline_assets.cli.instants import instant
+from timeline_assets.cli.output import (
+    Cell,
+    coloured,
+    console,
+    duration,
+    hint,
+    json_document,
+    json_line,
+    say,
+    table,
+    text,
+)
+from timeline_assets.config import Settings
+from timeline_assets.errors import ConfigurationError, TimelineError
+from timeline_assets.store.database import Database, open_database
+
+SEVERITIES = {"unknown": 0, "info": 1, "low": 2, "medium": 3, "high": 4, "critical": 5}
+SEVERITY_WORDS = {number: word for word, number in SEVERITIES.items()}
+SEVERITY_STYLES = {0: "dim", 3: "yellow", 4: "red", 5: "bold white on red"}
+STATUS_STYLES = {"gap": "red", "proven": "green", "unknown": "dim"}
+
+CloudOption = Annotated[str | None, typer.Option("--cloud", metavar="NAME", help="Only this cloud.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="For a program: JSON instead of a table.")]
+
+
+@contextmanager
+def reading(settings: Settings) -> Iterator[psycopg.Connection]:
+    """A connection as the provider's reader; the embedded server is started for as long as it takes if nobody runs it.
+
+    Raises :class:`TimelineError` where nothing was ever harvested.
+    """
+    with opened(settings) as database, database.connect("provider") as connection:
+        yield connection
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Database]:
+    """The database, with the timeline's tables in it."""
+    nothing = TimelineError("there is no timeline yet: nothing was ever harvested here", remedy="Start it: timeline up")
+    if settings.database_url is None and not (settings.state_dir / "postgresql" / "data").exists():
+        raise nothing
+    with open_database(settings) as database:
+        with database.connect("admin") as connection:
+            if connection.execute("select to_regclass('timeline.events') is null").fetchone()[0]:
+                raise nothing
+        yield database
+
+
+# status ---------------------------------------------------------------------------------------------------------------
+
+
+@command()
+def status(context: typer.Context, cloud: CloudOption = None, as_json: JsonOption = False) -> None:
+    """Per cloud and source: proven up to when, how far behind, what is missing and why.
+
+    [bold]proven[/]: read to its end and read again; nothing more is expected. [bold]gap[/]: could not be read; it is
+    tried again by itself. A source that keeps no history is [bold]unknown[/] before its first reading.
+
+    [dim]$[/] timeline status
+    [dim]$[/] timeline status --json | jq '.sources[] | select(.gaps > 0)'
+    """
+    from timeline_assets.pipeline import open_pipeline
+    from timeline_assets.raw import coverage
+    from timeline_assets.up import running
+
+    settings = settings_of(context)
+    if cloud:
+        settings.cloud(cloud)
+    with opened(settings), open_pipeline(settings) as pipeline, pipeline.database.connect("provider") as connection:
+        sources = [row for row in coverage.status(pipeline).to_dicts() if cloud in (None, row["cloud"])]
+        quarantine = _rows(
+            connection,
+            """select cloud, reason, count(*) as events, min(occurred_at) as oldest_at, max(occurred_at) as newest_at
+            from timeline.quarantine where resolved_at is null and (%(cloud)s::text is null or cloud = %(cloud)s)
+            group by cloud, reason order by cloud, events desc""",
+            {"cloud": cloud},
+        )
+    up = running(settings)
+    if as_json:
+        json_document(
+            {"up": {"pid": up.pid, "url": up.url} if up else None, "sources": sources, "quarantine": quarantine}
+        )
+        return
+    if up:
+        say(f"Running: process {up.pid}, {up.url or 'still starting'}")
+    else:
+        say("Not running: nothing is being harvested. Start it with: timeline up")
+    _show_sources(sources)
+    _show_quarantine(quarantine)
+
+
+def _show_sources(sources: Sequence[dict[str, Any]]) -> None:
+    if not sources:
+        say("\nNo source has been read yet.")
+        return
+    table(
+        [
+            "\nsource",
+            "\nnow",
+            "proven up to\n(UTC)",
+            {"header": "\nlag", "justify": "right"},
+            {"header": "\ngaps", "justify": "right"},
+            "\nreasons",
+        ],
+        (
+            (
+                f"{row['cloud']} {row['source']}",
+                coloured(row["status"] or "unknown", STATUS_STYLES.get(row["status"])),
+                text(row["proven_to"])[:16],
+                duration(row["lag_seconds"]),
+                coloured(str(row["gaps"]), "red") if row["gaps"] else "",
+                row["gap_reasons"],
+            )
+            for row in sources
+        ),
+    )
+    for row in sources:
+        if row["failures"]:
+            times = f"{row['failures']} times" if row["failures"] > 1 else "once"
+            say(f"\n{row['cloud']} {row['source']} failed {times} in a row: {text(row['detail'] or row['reason'])}")
+
+
+def _show_quarantine(quarantine: Sequence[dict[str, Any]]) -> None:
+    if not quarantine:
+        say("\nQuarantine: empty. The owner of every event is proven.")
+        return
+    say("\nQuarantine: events whose owner is not proven; `timeline explain ID` says what would release one")
+    table(
+        ["cloud", "reason", {"header": "events", "justify": "right"}, "oldest (UTC)", "newest (UTC)"],
+        ((row["cloud"], row["reason"], row["events"], row["oldest_at"], row["newest_at"]) for row in quarantine),
+    )
+
+
+# events ---------------------------------------------------------------------------------------------------------------
+
+
+@command()
+def events(
+    context: typer.Context,
+    tenant: Annotated[
+        str | None,
+        typer.Option(metavar="PROJECT", help="Of this project: its id, its name, or DOMAIN/NAME."),
+    ] = None,
+    resource: Annotated[
+        str | None, typer.Option(metavar="ID|NAME", help="Of this resource: its id, the beginning of it, or its name.")
+    ] = None,
+    since: Annotated[str | None, typer.Option(metavar="TIME", help="From then on: 2h, 1d, 2026-11-22T10:00.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Before then.")] = None,
+    event_type: Annotated[
+        str | None, typer.Option("--type", metavar="GLOB", help="Of these types: 'compute.instance.*', '*.delete.*'.")
+    ] = None,
+    severity: Annotated[
+        str | None, typer.Option(metavar="LEVEL", help="At least: info, low, medium, high, critical (or 1 to 5).")
+    ] = None,
+    cloud: CloudOption = None,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="The newest so many.")] = 50,
+    steps: Annotated[bool, typer.Option("--steps", help="Also the inner steps of longer actions.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, every column.")] = False,
+) -> None:
+    """The newest events, oldest first, so that the latest stands above the prompt.
+
+    [dim]$[/] timeline events --tenant acme/production --since 2h
+    [dim]$[/] timeline events --resource web-1
+    [dim]$[/] timeline events --type 'compute.instance.delete*' --since 7d
+    [dim]$[/] timeline events --severity high --json | jq -r '[.occurred_at, .title] | @tsv'
+    """
+    now = datetime.now(UTC)
+    at_least = _severity(severity)
+    start = instant(since, option="--since", now=now) if since else None
+    end = instant(until, option="--until", now=now) if until else None
+    if start and end and end <= start:
+        raise ConfigurationError(
+            f"--until {end:%Y-%m-%d %H:%M} is not after --since {start:%Y-%m-%d %H:%M} UTC", remedy="Swap them."
+        )
+    with reading(settings_of(context)) as connection:
+        owner = names.project(connection, tenant, cloud=cloud) if tenant else None
+        target = (
+            names.resource(connection, resource, cloud=cloud, project_id=owner.id if owner else None)
+            if resource
+            else None
+        )
+        conditions: list[tuple[LiteralString, dict[str, Any]]] = [
+            ("cloud = %(cloud)s", {"cloud": cloud}),
+            (
+                "cloud = %(owner_cloud)s and owner_project_id = %(owner)s",
+                {"owner": owner and owner.id, "owner_cloud": owner and owner.cloud},
+            ),
+            (
+                "cloud = %(target_cloud)s and resource_id = %(target)s",
+                {"target": target and target.id, "target_cloud": target and target.cloud},
+            ),
+            ("occurred_at >= %(since)s", {"since": start}),
+            ("occurred_at < %(until)s", {"until": end}),
+            ("event_type like %(type)s", {"type": _like(event_type) if event_type else None}),
+            ("severity >= %(severity)s", {"severity": at_least}),
+        ]
+        chosen = [
+            (condition, values) for condition, values in conditions if any(v is not None for v in values.values())
+        ]
+        where = [condition for condition, _ in chosen] + ([] if steps else ["phase <> 'progress'"])
+        query: LiteralString = "select * from timeline.events where " + " and ".join(where or ["true"])  # noqa: S608
+        found = _rows(
+            connection,
+            query + " order by occurred_at desc, event_id desc limit %(limit)s",
+            {"limit": limit + 1, **{name: value for _, values in chosen for name, value in values.items()}},
+        )
+        known = {} if as_json else names.known(connection, _mentioned(found))
+    has_more, found = len(found) > limit, found[:limit][::-1]
+    if as_json:
+        for row in found:
+            json_line(row)
+    elif found:
+        _show_events(found, known)
+    else:
+        hint("No events match." if chosen else "No events yet: the first come within a minute or two of `timeline up`.")
+    if has_more:
+        hint(f"The newest {limit:,}; there are more: --limit, or narrow it with --since, --tenant, --resource, --type.")
+
+
+def _show_events(found: Sequence[dict[str, Any]], known: dict[tuple[str, str], str]) -> None:
+    """As many columns as the terminal has room for; without a terminal all, whole."""
+    wide = console().width
+    several = len({row["cloud"] for row in found}) > 1
+    columns: list[tuple[Any, Any]] = [
+        ({"header": "time (UTC)", "min_width": 14}, _when),
+        (
+            {"header": "level", "min_width": 4},
+            lambda row: coloured(SEVERITY_WORDS[row["severity"]], SEVERITY_STYLES.get(row["severity"])),
+        ),
+        *([({"header": "cloud"}, lambda row: row["cloud"])] if several else []),
+        (
+            {"header": "what", "ratio": 3},
+            lambda row: coloured(text(row["title"]), "red" if row["outcome"] == "failure" else None),
+        ),
+        *([({"header": "type", "ratio": 2}, lambda row: row["event_type"])] if wide >= 130 else []),
+        *([({"header": "resource", "ratio": 2}, lambda row: row["resource_id"])] if wide >= 170 else []),
+        ({"header": "owner", "ratio": 1, "min_width": 10}, lambda row: _owner(row, known)),
+        *([({"header": "by", "ratio": 1}, lambda row: _actor(row, known))] if wide >= 100 else []),
+        (
+            {"header": "event", "min_width": 8},
+            lambda row: str(row["event_id"]) if wide >= 200 else str(row["event_id"])[:8],
+        ),
+    ]
+    table([header for header, _ in columns], [[cell(row) for _, cell in columns] for row in found])
+
+
+def _when(row: dict[str, Any]) -> str:
+    mark = "~" if row["time_precision"] == "interval" else ""
+    return mark + text(row["occurred_at"])[5:]
+
+
+def _owner(row: dict[str, Any], known: dict[tuple[str, str], str]) -> str:
+    if row["owner_scope"] in ("provider", "quarantine"):
+        return coloured(row["owner_scope"], "yellow" if row["owner_scope"] == "quarantine" else "dim")
+    owner = row["owner_project_id"] or row["owner_domain_id"]
+    project = known.get((row["cloud"], owner), owner)
+    domain = known.get((row["cloud"], row["owner_domain_id"]))
+    return f"{domain}/{project}" if domain and row["owner_project_id"] else project
+
+
+def _actor(row: dict[str, Any], known: dict[tuple[str, str], str]) -> str:
+    actor = row["actor_user_id"]
+    return known.get((row["cloud"], actor), actor) if actor else Cell(f"[dim]{row['actor_kind']}[/]")
+
+
+def _mentioned(found: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str | None]]:
+    for row in found:
+        for column in ("owner_project_id", "owner_domain_id", "actor_user_id", "actor_project_id"):
+            yield row["cloud"], row[column]
+
+
+def _severity(asked: str | None) -> int | None:
+    if asked is None:
+        return None
+    said = asked.strip().lower()
+    if said in SEVERITIES:
+        return SEVERITIES[said]
+    if said in {str(number) for number in SEVERITY_WORDS}:
+        return int(said)
+    raise ConfigurationError(
+        f"--severity {asked!r} is no severity", remedy=f"Write one of {', '.join(SEVERITIES)}, or 0 to 5."
+    )
+
+
+def _like(glob: str) -> str:
+    """The glob as a LIKE pattern: `*` any characters, `?` one."""
+    escaped = glob.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return escaped.replace("*", "%").replace("?", "_")
+
+
+# explain --------------------------------------------------------------------------------------------------------------
+
+
+@command()
+def explain(
+    context: typer.Context,
+    event_id: Annotated[
+        str, typer.Argument(metavar="EVENT_ID", help="The event's id, or its first 8 characters or more.")
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Whose an event is and why: by which rule, along which path, on what evidence, and what was believed when.
+
+    [dim]$[/] timeline explain 3f2a9c1e
+    """
+    from timeline_assets.timeline.explain import explain as explanation_of
+
+    with reading(settings_of(context)) as connection:
+        explanation = explanation_of(connection, event_id)
+        known = names.known(connection, _mentioned([explanation.event]))
+    if as_json:
+        json_document(
+            {
+                "event": explanation.event,
+                "attributions": explanation.attributions,
+                "quarantine": explanation.quarantine,
+                "released_by": explanation.released_by,
+            }
+        )
+        return
+    _show_event(explanation.event, known)
+    _show_decisions(explanation, known)
+
+
+def _show_event(event: dict[str, Any], known: dict[tuple[str, str], str]) -> None:
+    console().print(text(event["title"]), style="bold", markup=False)
+    resource = " ".join(filter(None, (event["resource_type"], event["resource_name"], event["resource_id"])))
+    actor = event["actor_user_id"]
+    who = f"{_actor(event, known)} ({actor})" if (event["cloud"], actor) in known else actor
+    when = text(event["occurred_at"])
+    if event["time_precision"] == "interval":
+        when += f", between {text(event['occurred_from'])} and {text(event['occurred_to'])}"
+    _facts(
+        ("event", event["event_id"]),
+        ("type", f"{event['event_type']}, {SEVERITY_WORDS[event['severity']]}, {event['outcome']}"),
+        ("when (UTC)", when),
+        ("until", text(event["ended_at"])),
+        ("resource", resource),
+        ("by", f"{event['actor_kind']} {who}" if who else event["actor_kind"]),
+        ("host", event["host"]),
+        ("request", event["request_id"]),
+        ("changes", "; ".join(f"{c['path']}: {c['old']} → {c['new']}" for c in event["changes"])),
+        ("message", event["message"]),
+        ("seen by", "; ".join(f"{w['source']} {w['key']} at {w['observed_at']}" for w in event["witnesses"])),
+        ("record", event["raw_ref"]),
+    )
+
+
+def _show_decisions(explanation: Any, known: dict[tuple[str, str], str]) -> None:
+    event = explanation.event
+    for number, decision in enumerate(explanation.attributions):
+        say()
+        owner = {**event, **{name: decision[name] for name in ("owner_scope", "owner_project_id", "owner_domain_id")}}
+        named = (
+            _owner(owner, known)
+            if decision["owner_project_id"] or decision["owner_domain_id"]
+            else decision["owner_scope"]
+        )
+        ids = " ".join(filter(None, (decision["owner_project_id"], decision["owner_domain_id"])))
+        say(f"{'Owner' if number == 0 else 'Before that'}: {named}")
+        _facts(
+            ("ids", ids),
+            ("rule", f"{decision['rule']}, {decision['confidence']}"),
+            ("because", decision["reason"]),
+            ("path", " → ".join(_hop(hop) for hop in decision["path"])),
+            ("evidence", "; ".join(f"{name} = {value}" for name, value in decision["evidence"].items())),
+            (
+                "decided",
+                f"{text(decision['decided_at'])}, on the topology as believed {text(decision['topology_recorded_at'])}",
+            ),
+            ("run", decision["run_id"]),
+        )
+    quarantine = explanation.quarantine
+    if quarantine:
+        say()
+        is_open = quarantine["resolved_at"] is None
+        say(
+            "In quarantine: its owner is not proven"
+            if is_open
+            else f"Was in quarantine until {text(quarantine['resolved_at'])}"
+        )
+        _facts(
+            ("reason", quarantine["reason"]),
+            ("detail", quarantine["detail"]),
+            ("candidates", "; ".join(str(candidate) for candidate in quarantine["candidates"])),
+            ("released by", explanation.released_by),
+        )
+
+
+def _hop(hop: dict[str, Any]) -> str:
+    spell = f" ({hop.get('valid_from') or 'ever'} to {hop.get('valid_to') or 'now'})" if "valid_from" in hop else ""
+    relation = f"{hop['relation']} " if hop.get("relation") else ""
+    return f"{relation}{hop.get('type')} {hop.get('id')}{spell}"
+
+
+def _facts(*facts: tuple[str, Any]) -> None:
+    """Names and values, one a line; what there is nothing of is left out."""
+    for name, value in facts:
+        if value not in (None, "", []):
+            say(f"  {name:<12}{text(value)}")
+
+
+def _rows(connection: psycopg.Connection, query: LiteralString, values: dict[str, Any]) -> list[dict[str, Any]]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        cursor.execute(query, values)
+        return cursor.fetchall()

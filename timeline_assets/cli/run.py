@@ -1,0 +1,200 @@
+"""``timeline up``, ``harvest``, ``follow`` and ``rebuild``: what makes the timeline."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from timeline_assets.cli import instants
+from timeline_assets.cli.app import command, settings_of
+from timeline_assets.cli.output import coloured, console, hint, json_document, say, table
+from timeline_assets.config import Settings, load
+from timeline_assets.errors import ConfigurationError, SourceError
+
+if TYPE_CHECKING:
+    from timeline_assets.wiring.runs import Result
+
+CloudsOption = Annotated[list[str] | None, typer.Option("--cloud", metavar="NAME", help="Only this cloud; repeatable.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="For a program: JSON instead of a table.")]
+
+GAP_EXIT_CODE = 4
+GAPS_SHOWN = 10
+
+
+@command()
+def up(
+    context: typer.Context,
+    demo: Annotated[bool, typer.Option("--demo", help="The recorded demo, whatever cloud is configured.")] = False,
+) -> None:
+    """Sets everything up and runs it: database, Dagster, and the follower that harvests what happens now.
+
+    With no cloud configured it runs on a recording of a real one. Ctrl-C stops everything it started; the next start
+    goes on where it was.
+
+    [dim]$[/] timeline up
+    [dim]$[/] OS_CLOUD=mycloud timeline up
+    """
+    from timeline_assets.up import up as run_until_stopped
+
+    def tell(text: str) -> None:
+        # the terminal may be gone while what was started is not yet
+        with contextlib.suppress(OSError):
+            console().print(text, markup=False)
+
+    run_until_stopped(load(demo=True) if demo else settings_of(context), tell)
+
+
+@command()
+def harvest(
+    context: typer.Context,
+    since: Annotated[str, typer.Option(metavar="TIME", help="From the hour of then on: 2h, 1d, 2026-11-22T10:00.")],
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Up to then; default: now.")] = None,
+    source: Annotated[
+        list[str] | None, typer.Option("--source", metavar="NAME", help="Only this source; repeatable.")
+    ] = None,
+    cloud: CloudsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Harvests those hours once, now, whether they were harvested before or not.
+
+    The runs and partitions stand in Dagster's UI like any other. Exit code 4 if an hour could not be read: it stays a
+    gap with its reason (timeline status), and nothing is lost.
+
+    [dim]$[/] timeline harvest --since 2h
+    [dim]$[/] timeline harvest --since 2026-11-20 --until 2026-11-21 --source nova_servers
+    """
+    from timeline_assets.pipeline import open_pipeline
+    from timeline_assets.raw.windows import windows_between
+    from timeline_assets.sources import named
+    from timeline_assets.up import demo_answering
+    from timeline_assets.wiring.runs import harvest_windows
+
+    settings = settings_of(context)
+    clouds = _clouds(settings, cloud)
+    for name in source or ():
+        named(name)
+    start, end = instants.span(since, until)
+    windows = list(windows_between(start, end))
+    first = settings.first_window()
+    if windows[0].start < first:
+        raise ConfigurationError(
+            f"--since {start:%Y-%m-%d %H:%M} is before the first window, {first:%Y-%m-%d %H:%M} UTC",
+            remedy="Set harvest.start in the configuration to an earlier hour, then harvest again.",
+        )
+    with demo_answering(settings), open_pipeline(settings) as pipeline, _progress("harvesting", as_json) as step:
+        results = harvest_windows(settings, pipeline, clouds, source or None, windows, step)
+    _report(results, as_json)
+
+
+@command()
+def follow(context: typer.Context) -> None:
+    """Harvests what happens now, until it is stopped. `timeline up` runs this; by itself it is for other supervisors.
+
+    [dim]$[/] timeline follow
+    """
+    from timeline_assets.wiring.follow import follow as follow_until_stopped
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s - %(levelname)s - %(message)s", stream=sys.stdout)
+    follow_until_stopped(settings_of(context))
+
+
+class From(StrEnum):
+    """Where a rebuild begins."""
+
+    RAW = "raw"
+
+
+@command()
+def rebuild(
+    context: typer.Context,
+    begin: Annotated[From, typer.Option("--from", help="The stage whose records everything is made from.")] = From.RAW,
+    cloud: CloudsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Makes everything behind the raw records anew, without asking any source.
+
+    For after an upgrade that reads records better. What does not change is not written; ids stay.
+
+    [dim]$[/] timeline rebuild --from raw
+    """
+    from timeline_assets.pipeline import open_pipeline
+    from timeline_assets.wiring.runs import rebuild as make_anew
+
+    settings = settings_of(context)
+    with open_pipeline(settings) as pipeline, _progress(f"rebuilding from {begin}", as_json) as step:
+        results = make_anew(settings, pipeline, _clouds(settings, cloud), step)
+    _report(results, as_json)
+
+
+def _clouds(settings: Settings, asked: Sequence[str] | None) -> list[str]:
+    return [settings.cloud(name).name for name in asked or [cloud.name for cloud in settings.clouds]]
+
+
+@contextlib.contextmanager
+def _progress(what: str, is_quiet: bool) -> Iterator[Callable[[Any], None]]:
+    """A bar on standard error, if a person is there to see it; gives what is to be told of every finished window."""
+    out = console(error=True)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=out,
+        transient=True,
+        disable=is_quiet or not out.is_terminal,
+    )
+    with bar:
+        task = bar.add_task(what, total=None)
+
+        def step(progress: Any) -> None:
+            where = " ".join(filter(None, (progress.cloud, progress.source or progress.stage, progress.window.key)))
+            bar.update(task, advance=1, description=f"{what} {where}")
+
+        yield step
+
+
+def _report(results: Sequence[Result], as_json: bool) -> None:
+    gaps = [(result, window, error) for result in results for window, error in sorted(result.gaps.items())]
+    if as_json:
+        json_document([_plain(result) for result in results])
+    else:
+        several = len({result.cloud for result in results}) > 1
+        names = ("windows", "events", "new", "updated", "unchanged", "quarantined")
+        table(
+            [
+                "source",
+                *({"header": name, "justify": "right"} for name in names),
+                {"header": "gaps", "justify": "right"},
+            ],
+            (
+                (
+                    f"{result.cloud} {result.source}" if several else result.source,
+                    *(getattr(result, name) for name in names),
+                    coloured(str(len(result.gaps)), "red") if result.gaps else "",
+                )
+                for result in results
+            ),
+        )
+        for result, window, error in gaps[:GAPS_SHOWN]:
+            say(f"gap: {result.cloud} {result.source} {window.key}: {error.code}: {error}. {error.remedy}")
+        if len(gaps) > GAPS_SHOWN:
+            hint(f"… and {len(gaps) - GAPS_SHOWN} more gaps; timeline status has them all.")
+    if gaps:
+        raise typer.Exit(GAP_EXIT_CODE)
+
+
+def _plain(result: Result) -> dict[str, Any]:
+    plain = {name: value for name, value in asdict(result).items() if not name.startswith("_") and name != "gaps"}
+    return plain | {"windows": result.windows, "gaps": {w.key: _why(error) for w, error in sorted(result.gaps.items())}}
+
+
+def _why(error: SourceError) -> dict[str, str]:
+    return {"reason": error.code, "detail": str(error)}
