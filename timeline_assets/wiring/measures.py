@@ -1,0 +1,134 @@
+"""What the asset checks measure: plain questions to the database, each with a bounded answer. Knows nothing of Dagster."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime, timedelta
+
+import polars as pl
+import psycopg
+
+from timeline_assets.pipeline import Pipeline
+from timeline_assets.raw.windows import Window
+from timeline_assets.sources.base import Source
+from timeline_assets.store.copy import read_frame
+
+#: Attempts that came this long ago should have reached the timeline.
+PATIENCE = timedelta(minutes=1)
+
+#: Records looked at to see which fields a service sends.
+SAMPLE = 200
+
+
+def gaps(connection: psycopg.Connection, cloud: str, since: datetime) -> pl.DataFrame:
+    """Windows that could not be read or proven since then: source, window_start, reason, detail; newest first."""
+    return read_frame(
+        connection,
+        """select source, window_start, reason, detail from timeline.coverage
+        where cloud = %(cloud)s and status = 'gap' and window_start >= %(since)s order by window_start desc, source""",
+        {"cloud": cloud, "since": since},
+    )
+
+
+def proven(connection: psycopg.Connection, cloud: str, since: datetime) -> pl.DataFrame:
+    """Per source how many windows are in which status since then, and up to when it was read."""
+    return read_frame(
+        connection,
+        """select source, count(*) filter (where status = 'proven') as proven,
+            count(*) filter (where status in ('open', 'settling')) as settling,
+            count(*) filter (where status = 'gap') as gaps, count(*) filter (where status = 'unknown') as unknown,
+            max(proven_to) as read_to
+        from timeline.coverage where cloud = %(cloud)s and window_start >= %(since)s group by source""",
+        {"cloud": cloud, "since": since},
+    )
+
+
+def unmapped(connection: psycopg.Connection, cloud: str, since: datetime) -> pl.DataFrame:
+    """Events since then whose type the registry does not know: event_type, events, newest_at."""
+    return read_frame(
+        connection,
+        """select event_type, count(*) as events, max(occurred_at) as newest_at from timeline.events
+        where cloud = %(cloud)s and occurred_at >= %(since)s and event_type like 'unmapped.%%'
+        group by event_type order by events desc, event_type""",
+        {"cloud": cloud, "since": since},
+    )
+
+
+def quarantined(connection: psycopg.Connection, cloud: str, since: datetime) -> tuple[int, pl.DataFrame]:
+    """Events since then, and of those the ones without a proven owner: reason, source, events."""
+    (total,) = connection.execute(
+        "select count(*) from timeline.events where cloud = %s and occurred_at >= %s", (cloud, since)
+    ).fetchone()
+    by_reason = read_frame(
+        connection,
+        """select reason, source, count(*) as events from timeline.quarantine
+        where cloud = %(cloud)s and occurred_at >= %(since)s and resolved_at is null
+        group by reason, source order by events desc, reason, source""",
+        {"cloud": cloud, "since": since},
+    )
+    return total, by_reason
+
+
+def key_faults(connection: psycopg.Connection, cloud: str, since: datetime) -> dict[str, int]:
+    """Rows since then that contradict each other; all are 0 unless something wrote past the pipeline."""
+    values = {"cloud": cloud, "since": since}
+    faults = {
+        "events whose key says otherwise": """select count(*) from timeline.events e
+            left join timeline.event_keys k on k.event_id = e.event_id and k.occurred_at = e.occurred_at
+            where e.cloud = %(cloud)s and e.occurred_at >= %(since)s and k.event_id is null""",
+        "keys without their event": """select count(*) from timeline.event_keys k
+            left join timeline.events e on e.event_id = k.event_id and e.occurred_at = k.occurred_at
+            where k.cloud = %(cloud)s and k.occurred_at >= %(since)s and e.event_id is null""",
+        "tenant rows without their event": """select count(*) from timeline.tenant_events t
+            left join timeline.events e on e.event_id = t.event_id and e.occurred_at = t.occurred_at
+            where t.cloud = %(cloud)s and t.occurred_at >= %(since)s and e.event_id is null""",
+        "tenant rows of another owner": """select count(*) from timeline.tenant_events t
+            join timeline.events e on e.event_id = t.event_id and e.occurred_at = t.occurred_at
+            where t.cloud = %(cloud)s and t.occurred_at >= %(since)s and t.relation = 'owner'
+              and t.tenant_project_id is distinct from e.owner_project_id""",
+    }
+    return {name: connection.execute(query, values).fetchone()[0] for name, query in faults.items()}
+
+
+def drift(connection: psycopg.Connection, cloud: str, source: Source) -> tuple[int, list[str], list[str]]:
+    """Newest live records of a source looked at; fields its normalizer reads that none of them has; fields it ignores."""
+    found = connection.execute(
+        """with newest as (select body::jsonb as body from raw.latest
+            where cloud = %s and source = %s and gone_at is null order by observed_at desc limit %s)
+        select (select count(*) from newest), array(select distinct jsonb_object_keys(body) from newest)""",
+        (cloud, source.name, SAMPLE),
+    ).fetchone()
+    records, sent = found[0], set(found[1])
+    read = {field.name for field in declared(source).fields}
+    return records, sorted(read - sent) if records else [], sorted(sent - read)
+
+
+def declared(source: Source) -> pl.Struct:
+    """The record that a source file declares: ``RECORD`` beside its ``normalize``."""
+    return sys.modules[source.normalize.__module__].RECORD
+
+
+def set_aside(connection: psycopg.Connection, cloud: str, source: str) -> pl.DataFrame:
+    """Records of a source that could not be read or normalized and still cannot: stage, reason, records, newest_at."""
+    return read_frame(
+        connection,
+        """select stage, reason, count(*) as records, max(last_seen_at) as newest_at from raw.set_aside
+        where cloud = %(cloud)s and source = %(source)s and resolved_at is null
+        group by stage, reason order by records desc, stage, reason""",
+        {"cloud": cloud, "source": source},
+    )
+
+
+def left_behind(pipeline: Pipeline, cloud: str, sources: tuple[Source, ...], now: datetime) -> list[tuple[str, Window]]:
+    """What was stored a while ago and has not reached the timeline: a run was killed, or another source failed in it.
+
+    Source and window, oldest window first.
+    """
+    with pipeline.connect() as connection:
+        rows = connection.execute(
+            """select distinct window_start, source from raw.attempts
+            where cloud = %s and resolved_at is null and replaced_by is null and source = any(%s) and committed_at < %s
+            order by window_start, source""",
+            (cloud, [source.name for source in sources], now - PATIENCE),
+        ).fetchall()
+    return [(source, Window(start)) for start, source in rows]

@@ -1,0 +1,153 @@
+"""Two clouds whose answers a test writes down, the real stages on a real database, and Dagster over them.
+
+Time is a morning in the past that the test sets, so that its hours are partitions whenever the tests run.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from timeline_assets.config import CloudSettings, HarvestSettings, Settings
+from timeline_assets.errors import SourceError
+from timeline_assets.pipeline import Pipeline
+from timeline_assets.raw.harvest import harvest
+from timeline_assets.raw.store import RawStore
+from timeline_assets.raw.windows import Window
+from timeline_assets.sources import keystone_domains, keystone_projects, neutron_networks
+from timeline_assets.sources.base import Fetched, Record, Shape, Source, Span
+from timeline_assets.wiring.edge import Edge, Stages
+
+START = datetime(2024, 5, 1, tzinfo=UTC)
+DOMAIN, PROJECT = "d0", "p0"
+
+
+def at(text: str) -> datetime:
+    """A time of the test's day: ``10:05`` or ``10:05:30``."""
+    return datetime.fromisoformat(f"2024-05-02T{text}+00:00")
+
+
+def hour(text: str) -> Window:
+    """An hour of the test's day: ``10``."""
+    return Window(at(f"{text}:00"))
+
+
+@dataclass
+class World:
+    """What the clouds answer and when it is; `asked` is every fetch: (cloud, source)."""
+
+    now: datetime = field(default_factory=lambda: at("10:05"))
+    networks: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    errors: dict[tuple[str, str], Exception] = field(default_factory=dict)
+    asked: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        return tuple(
+            replace(source, fetch=self._fetch(source))
+            for source in (keystone_domains.SOURCE, keystone_projects.SOURCE, neutron_networks.SOURCE)
+        )
+
+    @property
+    def stages(self) -> Stages:
+        def harvest_here(pipeline: Pipeline, cloud: str, source: Source, window: Window, *, fetched: Fetched | None = None):
+            reader = self.reader(pipeline, cloud, source)
+            return harvest(pipeline, cloud, source, window, reader=reader, fetched=fetched, clock=lambda: self.now)
+
+        return Stages(reader=self.reader, harvest=harvest_here)
+
+    def reader(self, pipeline: Pipeline, cloud: str, source: Source) -> Any:
+        return SimpleNamespace(cloud=cloud)
+
+    def network(self, cloud: str, id: str, when: datetime, **more: Any) -> None:
+        """One more network, or a newer version of one."""
+        stamp = when.strftime("%Y-%m-%dT%H:%M:%SZ")
+        body = {"id": id, "name": id, "project_id": PROJECT, "tenant_id": PROJECT, "status": "ACTIVE", "admin_state_up": True}
+        body |= {"shared": False, "router:external": False, "mtu": 1450, "subnets": [], "tags": [], "description": ""}
+        body |= {"created_at": stamp, "updated_at": stamp, "revision_number": 1, **more}
+        others = [known for known in self.networks.get(cloud, []) if known["id"] != id]
+        self.networks[cloud] = [*others, body]
+
+    def fails(self, cloud: str, source: str, code: str = "unreachable") -> None:
+        error = SourceError(f"{cloud}: nobody answers", code=code, remedy="Look whether it runs.")
+        self.errors[cloud, source] = error
+
+    def _fetch(self, source: Source):
+        def fetch(reader: Any, span: Span) -> Fetched:
+            self.asked.append((reader.cloud, source.name))
+            if error := self.errors.get((reader.cloud, source.name)):
+                raise error
+            records = [Record(body["id"], body, _updated_at(body)) for body in self._bodies(reader.cloud, source)]
+            return Fetched(records, source.shape is Shape.SNAPSHOT, self.now - timedelta(seconds=2), requests=1)
+
+        return fetch
+
+    def _bodies(self, cloud: str, source: Source) -> list[dict[str, Any]]:
+        match source.name:
+            case "keystone_domains":
+                return [{"id": DOMAIN, "name": "Tenants", "enabled": True, "description": "", "tags": []}]
+            case "keystone_projects":
+                common = {"enabled": True, "description": "", "tags": [], "domain_id": DOMAIN, "parent_id": DOMAIN}
+                return [{"id": PROJECT, "name": "production", **common}]
+        return self.networks.get(cloud, [])
+
+
+def _updated_at(body: dict[str, Any]) -> datetime | None:
+    return datetime.fromisoformat(body["updated_at"]) if "updated_at" in body else None
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(
+        state_dir=tmp_path / "state",
+        clouds=(CloudSettings(name="east"), CloudSettings(name="west")),
+        harvest=HarvestSettings(start=START),
+    )
+
+
+@pytest.fixture
+def pipeline(settings: Settings, database: Any, tmp_path: Path) -> Pipeline:
+    return Pipeline(settings, database, RawStore(tmp_path / "raw"))
+
+
+@pytest.fixture
+def edge(pipeline: Pipeline, world: World) -> Edge:
+    return Edge(lambda: nullcontext(pipeline), world.stages)
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """A Dagster instance on files of its own, set up as the product's are."""
+    from timeline_assets.wiring.instance import instance_config  # noqa: PLC0415
+
+    with dg.DagsterInstance.local_temp(
+        str(tmp_path), overrides=instance_config(2, Settings.model_fields["retention"].default)
+    ) as instance:
+        yield instance
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Dagster's runs tell everything in events; the console belongs to pytest."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def rows(pipeline: Pipeline, query: str, *params: Any) -> list[tuple]:
+    with pipeline.connect() as connection:
+        return connection.execute(query, params).fetchall()
