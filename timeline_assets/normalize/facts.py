@@ -99,6 +99,14 @@ def digest(text: pl.Expr) -> pl.Expr:
     return text.map_elements(lambda value: hashlib.sha256(value.encode()).hexdigest()[:16], return_dtype=pl.String)
 
 
+def unnumbered() -> pl.Expr:
+    """What tells a change from others where the service does not number them: its lower bound and what it was.
+
+    For `update_version` of :func:`lifecycle`. The same change may come again later, so what it was is not enough.
+    """
+    return pl.concat_str(pl.col("_seen_from").dt.to_string("iso:strict"), pl.lit(":"), digest(pl.col("changes")))
+
+
 def lifecycle(
     frame: pl.LazyFrame,
     *,
@@ -115,8 +123,8 @@ def lifecycle(
     * ``updated`` where `changes` is not empty, at `updated_at` if that moved, else between two observations.
     * ``deleted`` where the record is gone, between the last scan that had it and the first that had not.
 
-    Adds `life` (one of the three words), `source_version` (``create``, ``deleted`` or `update_version`, by default the
-    digest of the change and its lower bound), `changes`, the columns of time and `time_precision`. An estimate between
+    Adds `life` (one of the three words), `source_version` (``create``, ``deleted`` or `update_version`, by default
+    ``updated:`` and :func:`unnumbered`), `changes`, the columns of time and `time_precision`. An estimate between
     two scans is their middle: `occurred_from` and `occurred_to` bound it. `created_at` and `updated_at` name fields of
     the record; null or absent ones are unknown.
     """
@@ -148,9 +156,6 @@ def lifecycle(
     last_change = pl.when(life == "deleted").then("_updated_at")
     lower = pl.min_horizontal(pl.max_horizontal("_seen_from", last_change), "observed_at")
     middle = lower + (pl.col("observed_at") - lower) / 2
-    default_version = pl.concat_str(
-        pl.lit("updated:"), pl.col("_seen_from").dt.to_string("iso:strict"), pl.lit(":"), digest(pl.col("changes"))
-    )
     return told.with_columns(
         occurred_at=pl.coalesce("_dated", middle),
         occurred_from=pl.coalesce("_dated", lower),
@@ -160,7 +165,7 @@ def lifecycle(
         .then(pl.lit("create"))
         .when(life == "deleted")
         .then(pl.lit("deleted"))
-        .otherwise(default_version if update_version is None else update_version),
+        .otherwise(pl.lit("updated:") + unnumbered() if update_version is None else update_version),
         changes=pl.when(life == "updated").then("changes"),
     )
 

@@ -26,7 +26,7 @@ def fetch(
     """
     reader.require_scope()
     rows = [complete(row) for row in reader.rows("identity", path, path.strip("/"), {"limit": None})]
-    found, malformed = records(rows, span.now, key=key)
+    found, malformed = records(rows, key=key)
     return Fetched(found, True, reader.read_to(span.now), reader.requests, malformed=malformed)
 
 

@@ -47,9 +47,9 @@ def fetch(reader: Reader, span: Span) -> Fetched:
 
 def key(row: Mapping[str, Any]) -> str:
     """An assignment has no id; its parts are: ``<role>/<user|group>/<id>/<project|domain|system>/<id>[/inherited]``."""
-    holder = next(kind for kind in ("user", "group") if kind in row)
+    holder = next((kind for kind in ("user", "group") if kind in row), "")
     scope = row["scope"]
-    place = next(kind for kind in ("project", "domain", "system") if kind in scope)
+    place = next((kind for kind in ("project", "domain", "system") if kind in scope), "")
     where = "all" if place == "system" else scope[place]["id"]
     inherited = "/inherited" if scope.get("OS-INHERIT:inherited_to") else ""
     return f"{row['role']['id']}/{holder}/{row[holder]['id']}/{place}/{where}{inherited}"
@@ -58,13 +58,9 @@ def key(row: Mapping[str, Any]) -> str:
 def normalize(observations: pl.LazyFrame) -> pl.LazyFrame:
     """``identity.role_assignment.created`` and ``.deleted``: the target is the project or domain it is held on.
 
-    The same role may be granted again after it was revoked: what comes back unchanged is a new grant. Both facts are
-    named by the scans between which they lie.
+    The same role may be granted again after it was revoked, so both facts are named by the scan that showed them.
     """
-    is_back = (pl.col("op") == "seen") & (pl.col("previous") == pl.col("body"))
-    frame = decode(observations, RECORD, required=("role", "scope"))
-    frame = frame.with_columns(previous=pl.when(~is_back).then("previous"))
-    frame = lifecycle(frame, changes=pl.lit("[]"))
+    frame = lifecycle(decode(observations, RECORD, required=("role", "scope")), changes=pl.lit("[]"))
     return facts(
         frame,
         event_type=pl.lit("identity.role_assignment.") + pl.col("life"),

@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 
 from timeline_assets.normalize.claims import existence, owner_since
-from timeline_assets.normalize.facts import changes, decode, digest, facts, filled, instant, lifecycle
+from timeline_assets.normalize.facts import changes, decode, facts, filled, instant, lifecycle, unnumbered
 from timeline_assets.sources.base import Fetched, Reader, Span
 from timeline_assets.sources.openstack import Scope, failure, records
 
@@ -52,11 +52,11 @@ def fetch(reader: Reader, span: Span, path: str, *, admins_field: str | None = N
             cursor["changed_since"] = answer is not None
         if cursor["changed_since"]:
             rows = list(reader.rows("network", path, collection, {"changed_since": since, **_BY_ID}))
-            found, malformed = records(rows, span.now, cursor_at=_updated_at)
+            found, malformed = records(rows, cursor_at=_updated_at)
             return Fetched(found, False, reader.read_to(span.now), reader.requests, cursor=cursor, malformed=malformed)
     rows = list(reader.rows("network", path, collection, _BY_ID))
     _prove_scope(reader, scope, rows, admins_field)
-    found, malformed = records(rows, span.now, cursor_at=_updated_at)
+    found, malformed = records(rows, cursor_at=_updated_at)
     cursor |= {"rows": len(rows), "swept_at": span.now.isoformat()}
     return Fetched(found, True, reader.read_to(span.now), reader.requests, cursor=cursor, malformed=malformed)
 
@@ -121,7 +121,7 @@ def field(name: str) -> pl.Expr:
 def _version() -> pl.Expr:
     new, old = field("revision_number"), pl.col("was").struct.field("revision_number")
     moved = new.cast(pl.String)
-    stayed = pl.concat_str(moved, pl.lit("~"), digest(pl.col("changes")))
+    stayed = pl.concat_str(moved, pl.lit("~"), unnumbered(), ignore_nulls=True)
     return pl.when(new.ne_missing(old)).then(moved).otherwise(stayed)
 
 

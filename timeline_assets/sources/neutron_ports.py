@@ -82,7 +82,7 @@ def normalize(observations: pl.LazyFrame) -> pl.LazyFrame:
         resource_type="port",
         events="port",
         tracked=TRACKED,
-        host=filled(field("binding:host_id")),
+        host=pl.when(pl.col("life") != "created").then(filled(field("binding:host_id"))),  # bound since
         related=related(*devices, ("network", field("network_id"), "container")),
     )
 

@@ -61,9 +61,6 @@ RESTARTS = 3
 #: Records asked for at a time. Services may give fewer (their own maximum), never more.
 PAGE_ROWS = 1000
 
-#: A record dated further in our future than this is not believed.
-WORST_CLOCK = timedelta(minutes=10)
-
 #: Service types by the name sources use, with the version to add to an unversioned address of the catalogue.
 _SERVICES = {
     "identity": ("identity", "v3"),
@@ -440,15 +437,14 @@ class OpenStackReader:
 
 def records(
     rows: Iterable[Any],
-    now: datetime,
     *,
     key: Callable[[Mapping[str, Any]], str | None] = lambda row: row.get("id"),
     cursor_at: Callable[[Mapping[str, Any]], str | None] | None = None,
 ) -> tuple[list[Record], list[tuple[str, str]]]:
     """Rows of a listing as records, once a key (the last one read stays), and those that are none: (reason, JSON text).
 
-    `cursor_at` gives the text of the time that decides a record's window; one that is missing, no time, or beyond
-    `now` by more than a clock can be off leaves it to the time of observation.
+    `cursor_at` gives the text of the time that decides a record's window; one that is missing or no time leaves it to
+    the time of observation.
     """
     found: dict[str, Record] = {}
     malformed = []
@@ -460,17 +456,16 @@ def records(
         if not isinstance(name, str) or not name:
             malformed.append(("no id" if isinstance(row, dict) else "no object", json.dumps(row)))
             continue
-        found[name] = Record(name, row, _instant(cursor_at(row), now) if cursor_at else None)
+        found[name] = Record(name, row, _instant(cursor_at(row)) if cursor_at else None)
     return list(found.values()), malformed
 
 
-def _instant(text: Any, now: datetime) -> datetime | None:
+def _instant(text: Any) -> datetime | None:
     try:
         instant = datetime.fromisoformat(text)
     except (TypeError, ValueError):
         return None
-    instant = instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
-    return instant if instant <= now + WORST_CLOCK else None
+    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
 
 
 _NOTHING = pl.DataFrame(schema={"key": pl.String, "body": pl.String})
