@@ -92,9 +92,9 @@ def owners_at(connection: psycopg.Connection, keys: pl.DataFrame, pin: datetime)
     unknown = keys.join(known, on="row", how="anti").join(owned, on="row", how="anti")
     conflicts = _about(keys, _asked(connection, "conflicts", CONFLICTS, pin)).filter(_OVERLAPS)
     unfound = _between(open_keys, owned, conflicts)
-    return pl.concat([found, unfound, unknown.with_columns(status=pl.lit("unknown"))], how="diagonal").match_to_schema(
-        OWNERS, missing_columns="insert", extra_columns="ignore"
-    )
+    unknown = unknown.with_columns(status=pl.lit("unknown"), is_exact=pl.lit(False), candidates=pl.lit("[]"))
+    answers = pl.concat([found, unfound, unknown], how="diagonal")
+    return answers.match_to_schema(OWNERS, missing_columns="insert", extra_columns="ignore")
 
 
 def edges_at(
@@ -167,16 +167,19 @@ def _asked(
     """The rows of a table about the resources asked for, as believed at `pin`."""
     columns = ", ".join(f"t.{name}" for name in schema.names())
     rows = read_frame(
-        connection,
-        f"""select x.* from asked a, lateral (
+        connection, question(table, columns, id_column, relations), {"pin": pin, "relations": list(relations or ())}
+    )
+    return rows.cast(dict(schema))
+
+
+def question(table: str, columns: str, id_column: str, relations: Collection[str] | None) -> str:
+    """The query by which the rows about everything in `asked` are read; the lateral part is one look-up by index."""
+    return f"""select x.* from asked a, lateral (
             select {columns} from topology.{table} t
             where t.cloud = a.cloud and t.{id_column} = a.resource_id
               {"and t.relation = any(%(relations)s)" if relations is not None else ""}
               and t.recorded_from <= %(pin)s and (t.recorded_to is null or t.recorded_to > %(pin)s)
-            offset 0) x""",  # noqa: S608 - names of this package
-        {"pin": pin, "relations": list(relations or ())},
-    )
-    return rows.cast(dict(schema))
+            offset 0) x"""  # noqa: S608 - names of this package
 
 
 # judging

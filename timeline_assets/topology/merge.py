@@ -7,7 +7,7 @@ believed gets `recorded_to`, its successor is inserted: nothing else is ever upd
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -58,7 +58,7 @@ def merge(
     claims = storable(evidence)
     lock(connection, claims["cloud"].unique())
     new = remember(connection, claims)
-    opened, closed = revise(connection, "table spoken_of", recorded_at, transferable=transferable)
+    opened, closed = revise(connection, "table spoken_of", recorded_at=recorded_at, transferable=transferable)
     touched = read_frame(connection, "select cloud, resource_type, resource_id from concerned order by 1, 2, 3")
     return Merged(new, touched, opened, closed)
 
@@ -122,20 +122,21 @@ def remember(connection: psycopg.Connection, claims: pl.DataFrame) -> int:
 def revise(
     connection: psycopg.Connection,
     resources: str,
-    recorded_at: datetime | None = None,
+    params: Mapping[str, object] | None = None,
     *,
+    recorded_at: datetime | None = None,
     transferable: Collection[str] = TRANSFERABLE,
 ) -> tuple[dict[str, int], dict[str, int]]:
     """Computes the belief about resources anew from all their claims, and writes what differs from what is believed.
 
-    `resources` is a query for their `cloud`, `resource_type`, `resource_id`, repeated or not. Afterwards they are in
-    the table `concerned`; those whose owner, edges or (for tenants) name changed are on the list `topology.touched`.
+    `resources` is a query (with `params`) for their `cloud`, `resource_type`, `resource_id`. Afterwards they are in the
+    table `concerned`; those whose owner, edges or (for tenants) name changed are on the list `topology.touched`.
 
     Returns:
         how many rows were opened and closed, by table.
     """
     opened, closed = dict.fromkeys(TABLES, 0), dict.fromkeys(TABLES, 0)
-    for part in range(_concern(connection, resources, recorded_at)):
+    for part in range(_concern(connection, resources, params, recorded_at)):
         claims = _of_part(connection, part, "claims", EVIDENCE)
         changes = []
         for (table, schema), rows in zip(TABLES.items(), believe(claims, transferable=transferable), strict=True):
@@ -149,7 +150,9 @@ def revise(
     return opened, closed
 
 
-def _concern(connection: psycopg.Connection, resources: str, recorded_at: datetime | None) -> int:
+def _concern(
+    connection: psycopg.Connection, resources: str, params: Mapping[str, object] | None, recorded_at: datetime | None
+) -> int:
     """Puts the resources into `concerned`, in numbered parts, and moves their clouds' clocks; returns the parts."""
     connection.execute(
         """create temp table if not exists concerned (part int, cloud text, resource_type text, resource_id text)
@@ -159,7 +162,8 @@ def _concern(connection: psycopg.Connection, resources: str, recorded_at: dateti
     connection.execute(
         f"""insert into concerned
         select (row_number() over (order by cloud, resource_type, resource_id) - 1) / {SLICE}, * from (
-            select distinct cloud, resource_type, resource_id from ({resources}) r) d"""  # noqa: S608
+            select distinct cloud, resource_type, resource_id from ({resources}) r) d""",  # noqa: S608
+        params,
     )
     connection.execute(
         """insert into topology.clock as c
