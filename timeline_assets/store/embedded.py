@@ -104,21 +104,25 @@ class EmbeddedPostgres:
     def start(self) -> Self:
         """Join the running server of this folder, or start it; returns when it accepts connections.
 
+        Called again by a user who has joined, it starts a server that has died in the meantime.
+
         Raises:
             DatabaseError: it cannot be started; nothing is left running.
         """
-        if self._users is None:
-            self._make_folder()
-            with self._exclusively():
+        self._make_folder()
+        with self._exclusively():
+            is_joining = self._users is None
+            if is_joining:
                 self._users = self._open_lock("users.lock")
                 fcntl.flock(self._users, fcntl.LOCK_SH)
-                try:
-                    self._make_secrets()
-                    if not self._await_running():
-                        self._launch()
-                except BaseException:
+            try:
+                self._make_secrets()
+                if not self._await_running():
+                    self._launch()
+            except BaseException:
+                if is_joining:
                     self._leave()
-                    raise
+                raise
         return self
 
     def stop(self) -> None:
@@ -156,6 +160,7 @@ class EmbeddedPostgres:
     # what runs
 
     def _postmaster(self) -> psutil.Process | None:
+        """The live server of this folder, if there is one."""
         with contextlib.suppress(FileNotFoundError, IndexError, ValueError):
             return self._if_ours(int(self._pid_lines()[0]))
         return None
@@ -163,29 +168,44 @@ class EmbeddedPostgres:
     def _pid_lines(self) -> list[str]:
         return (self._data / "postmaster.pid").read_text().splitlines()
 
+    def _says_ready(self) -> bool:
+        with contextlib.suppress(FileNotFoundError, IndexError):
+            return self._pid_lines()[7].strip() == "ready"
+        return False
+
     def _if_ours(self, pid: int) -> psutil.Process | None:
-        """The process of that id if it is a live server process of this cluster: process ids are used again."""
-        with contextlib.suppress(psutil.Error, FileNotFoundError):
+        """The process of that id if it is a live one of this server: process ids are used again.
+
+        All of them carry the cluster's name in their command line, which needs no privilege to be read, even by a root
+        in a container.
+        """
+        with contextlib.suppress(psutil.Error):
             process = psutil.Process(pid)
             is_live = process.status() != psutil.STATUS_ZOMBIE and process.name() == "postgres"
-            if is_live and Path(process.cwd()) == self._data.resolve():
+            if is_live and self._cluster_name() in " ".join(process.cmdline()):
                 return process
         return None
+
+    def _cluster_name(self) -> str:
+        found = self.folder.stat()
+        return f"timeline-{found.st_dev:08x}-{found.st_ino:016x}"
 
     def _await_running(self) -> bool:
         """Wait until the server is ready (True) or gone (False), whichever it is on its way to."""
         deadline = time.monotonic() + READY_SECONDS
         while self._postmaster() is not None:
-            with contextlib.suppress(FileNotFoundError, IndexError):
-                if self._pid_lines()[7].strip() == "ready":
-                    return True
-            if time.monotonic() > deadline:
-                raise DatabaseError(
-                    f"The PostgreSQL server in {self.folder} did not get ready within {READY_SECONDS} seconds",
-                    remedy=f"read {self.folder / 'server.log'}",
-                )
+            if self._says_ready():
+                return True
+            self._give_up_after(deadline)
             time.sleep(POLL_SECONDS)
         return False
+
+    def _give_up_after(self, deadline: float) -> None:
+        if time.monotonic() > deadline:
+            raise DatabaseError(
+                f"The PostgreSQL server in {self.folder} did not get ready within {READY_SECONDS} seconds",
+                remedy=f"read {self.folder / 'server.log'}",
+            )
 
     # starting
 
@@ -193,6 +213,7 @@ class EmbeddedPostgres:
         account = self._account()
         programs = programs_for(account)
         with self._explained():
+            self._shut_down()
             self._clear_remains()
             if not self._data.exists():
                 self._create_cluster(programs, account)
@@ -216,7 +237,12 @@ class EmbeddedPostgres:
         with os.fdopen(self._open("server.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab") as log:
             before = log.tell()
             self._process = subprocess.Popen(
-                [programs / "postgres", "-D", _as_seen_by(account, self._data)],
+                [
+                    programs / "postgres",
+                    "-D",
+                    _as_seen_by(account, self._data),
+                    f"--cluster-name={self._cluster_name()}",
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -224,16 +250,16 @@ class EmbeddedPostgres:
                 start_new_session=True,
                 **_in_folder(self._data, account),
             )
+        deadline = time.monotonic() + READY_SECONDS
         try:
-            # the server writes its process id itself, so until then only we know of it
-            while self._process.poll() is None and self._postmaster() is None:
+            while self._process.poll() is None:
+                if self._says_ready():
+                    return True
+                self._give_up_after(deadline)
                 time.sleep(POLL_SECONDS)
-            if self._await_running():
-                return True
         except BaseException:
             self._shut_down()
             raise
-        self._process.wait()
         self._process = None
         with log_path.open("rb") as log:
             log.seek(before)
@@ -359,10 +385,20 @@ class EmbeddedPostgres:
     def _make_folder(self) -> None:
         with self._explained():
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if (account := self._account()) is not None:
-                # the server may pass through, to its own folder, and see nothing else
-                os.chown(self.folder, -1, account.gid)
-                self.folder.chmod(0o710)
+            account = self._account()
+        if account is None:
+            return
+        try:
+            # the server may pass through, to its own folder, and see nothing else
+            os.chown(self.folder, -1, account.gid)
+            self.folder.chmod(0o710)
+        except OSError as error:
+            raise DatabaseError(
+                f"PostgreSQL refuses to run as root, and root may not give {self.folder} to another user here: "
+                f"{error.strerror}",
+                remedy="run as an ordinary user, give the container the capabilities CHOWN, SETUID, SETGID and KILL "
+                "over more than one user id, or set TIMELINE_DATABASE_URL to a PostgreSQL 15 or newer",
+            ) from error
 
     def _make_secrets(self) -> None:
         path = self.folder / "secrets.json"

@@ -24,6 +24,8 @@ TRIES = 10
 def apply_roles(connection: psycopg.Connection) -> None:
     """Run `sql/roles.sql` in the connection's database. It may be run again at any time, by several processes.
 
+    The file holds its own transaction; the connection is in autocommit mode afterwards.
+
     Raises:
         DatabaseError: the login may not create roles, or does not own the database, or a role of that name is unsafe.
     """

@@ -158,6 +158,11 @@ def test_postgres_sees_the_values_that_were_meant(connection: psycopg.Connection
     ]
 
 
+def test_what_ended_the_data_before_postgresql_18_is_quoted() -> None:
+    frame = pl.DataFrame({"words": ["\\.", None, ""]})
+    assert list(copy_module._slices(frame, [pl.col("words")])) == [b'"\\."\n\n""\n']
+
+
 def test_other_columns_keep_their_defaults_and_names_are_quoted(connection: psycopg.Connection) -> None:
     table, column = 'we"ird', 'select "x"; --'
     _table(connection, {column: "integer", "kept": "integer DEFAULT 7"}, table)

@@ -220,6 +220,14 @@ def test_a_full_disk_is_said() -> None:
     assert "free space" in error.remedy
 
 
+def test_a_password_that_the_server_repeats_is_not_shown() -> None:
+    url = URL.create("postgresql", "u", "hush", "h", 5432, "d")
+    error = database_module._explain(
+        psycopg.OperationalError("no hush\nhere"), url, is_connected=False, is_broken=False
+    )
+    assert str(error) == "The database d on h:5432 does not answer: no *** here"
+
+
 def test_an_old_server_is_refused() -> None:
     connection = SimpleNamespace(info=SimpleNamespace(server_version=140012))
     with pytest.raises(DatabaseError, match="runs PostgreSQL 14; timeline_assets needs 15 or newer"):

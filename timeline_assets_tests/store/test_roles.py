@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psycopg
 import pytest
@@ -12,6 +14,7 @@ from psycopg import sql
 
 from timeline_assets.errors import DatabaseError
 from timeline_assets.store.database import Database
+from timeline_assets.store.embedded import EmbeddedPostgres
 from timeline_assets.store.roles import apply_roles
 from timeline_assets_tests.conftest import Login, Postgres
 
@@ -77,16 +80,16 @@ def test_running_again_changes_nothing(empty_database: Database) -> None:
     assert _state(empty_database) == before
 
 
-def test_several_at_once_in_several_databases(postgres: Postgres, empty_database: Database) -> None:
-    names = [postgres.create() for _ in range(2)]
-    databases = [empty_database, *map(postgres.database, names)]
-    try:
+def test_several_at_once_in_several_databases_of_a_new_cluster() -> None:
+    with TemporaryDirectory() as folder, EmbeddedPostgres(Path(folder) / "postgresql", durable=False) as server:
+        databases = [Database({"admin": server.url("postgres", name)}) for name in ("postgres", "one", "two")]
+        with databases[0].connect("admin") as connection:
+            connection.autocommit = True
+            connection.execute("CREATE DATABASE one")
+            connection.execute("CREATE DATABASE two")
         with ThreadPoolExecutor(9) as pool:
             list(pool.map(_apply, databases * 3))
         assert {len(_state(database)[0]) for database in databases} == {len(GROUPS)}
-    finally:
-        for name in names:
-            postgres.drop(name)
 
 
 @pytest.fixture
