@@ -144,6 +144,6 @@ SOURCE = Source(
     evidence=evidence,
     description=__doc__,
     interval=timedelta(seconds=5),
-    tracked=(*TRACKED, "metadata", "status"),
+    tracked=tuple(sorted((*TRACKED, "metadata", "status"))),
     microversion=cinder.MICROVERSION,
 )

@@ -126,6 +126,6 @@ SOURCE = Source(
     evidence=evidence,
     description=__doc__,
     interval=timedelta(seconds=5),
-    tracked=(*TRACKED, "metadata", "status", OWNER),
+    tracked=tuple(sorted((*TRACKED, "metadata", "status", OWNER))),
     microversion=cinder.MICROVERSION,
 )

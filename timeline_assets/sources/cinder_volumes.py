@@ -225,6 +225,6 @@ SOURCE = Source(
     evidence=evidence,
     description=__doc__,
     interval=timedelta(seconds=5),
-    tracked=(*TRACKED, "metadata", "size", "volume_type", BACKEND, OWNER, "status", "attachments"),
+    tracked=tuple(sorted((*TRACKED, "metadata", "size", "volume_type", BACKEND, OWNER, "status", "attachments"))),
     microversion=cinder.MICROVERSION,
 )

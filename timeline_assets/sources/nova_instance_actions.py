@@ -10,11 +10,11 @@ window asks about every server that lived in it and has changed since it began. 
 with its server.
 
 Beside the action as sent, a record carries under ``server`` a few fields of the server's newest record: an action does
-not know its server's name or owner, and two failures are not in it at all. A build that failed on its last host ends as
-``Success`` (the server is in ERROR and was never launched), and a server deleted without a host leaves no events.
+not know its server's name, and two outcomes are not in it at all. A build that failed on its last host ends as
+``Success`` (the server is in ERROR and was never launched), and a deletion may leave no events.
 
-Owner: the server's, which never changes. `user_id` and `project_id` are who acted, never whose it is; actions of
-periodic tasks have neither. Times are whole seconds.
+Owner: the server's, which never changes; no field of an action tells it. `user_id` and `project_id` are who acted,
+never whose it is; actions of periodic tasks have neither. Times are whole seconds.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ LATE = timedelta(minutes=2)
 PATIENCE = timedelta(days=1)
 
 LAUNCHED_AT, TERMINATED_AT = "OS-SRV-USG:launched_at", "OS-SRV-USG:terminated_at"
-SERVER_FIELDS = ("id", "name", "status", "tenant_id", LAUNCHED_AT, TERMINATED_AT)
+SERVER_FIELDS = ("id", "name", "status", LAUNCHED_AT, TERMINATED_AT)
 
 RECORD = pl.Struct(
     {
@@ -73,7 +73,6 @@ RECORD = pl.Struct(
             {
                 "name": pl.String,
                 "status": pl.String,
-                "tenant_id": pl.String,
                 LAUNCHED_AT: pl.String,
                 TERMINATED_AT: pl.String,
                 "fault": pl.Struct({"message": pl.String}),
@@ -112,7 +111,7 @@ def fetch(reader: Reader, span: Span) -> Fetched:
         questions, known = [Question(*one, changed_in(span)) for one in _alive_in(reader, span).items()], {}
     answers = reader.many(lambda question: _ask(reader, memory["microversion"], known, question), questions)
     rows = [row for answer in answers for row in answer.rows]
-    found, malformed = records(rows, span.now, key=_key, cursor_at=lambda row: row.get("updated_at"))
+    found, malformed = records(rows, key=_key, cursor_at=lambda row: row.get("updated_at"))
     if span.is_open:
         seen = known | {key: mark for answer in answers for key, mark in answer.marks.items()}
         asked_anew = {record.key for record in found}
@@ -143,9 +142,9 @@ class Question:
 
 @dataclass
 class Answer:
-    """Actions of one server that are new or changed, and a mark of the state of each that was listed."""
+    """Actions of one server that are new or changed (or no actions at all), and a mark of the state of each listed."""
 
-    rows: list[Mapping[str, Any]] = field(default_factory=list)
+    rows: list[Any] = field(default_factory=list)
     marks: dict[str, str] = field(default_factory=dict)
 
 
@@ -156,6 +155,9 @@ def _ask(reader: Reader, version: str, known: Mapping[str, str], question: Quest
     about = _about(server)
     answer = Answer()
     for action in (listed or {}).get("instanceActions", []):
+        if not isinstance(action, dict) or not action.get("request_id"):
+            answer.rows.append(action)
+            continue
         key = f"{question.server_id}/{action.get('request_id')}"
         mark = f"{action.get('updated_at')} {action.get('message')}"
         if action.get("action") in ("create", "delete") and server:
@@ -293,13 +295,14 @@ def normalize(observations: pl.LazyFrame) -> pl.LazyFrame:
         resource_type="server",
         resource_id=now("instance_uuid"),
         resource_name=filled(_server("name")),
-        payload_project_id=filled(_server("tenant_id")),
         actor_user_id=filled(now("user_id")),
         actor_project_id=filled(now("project_id")),
         actor_kind=pl.when(filled(now("user_id")).is_null()).then(pl.lit("system")).otherwise(pl.lit("unknown")),
         request_id=now("request_id"),
         host=filled(_newest("host")),
-        message=pl.when("has_failed").then(pl.coalesce(details, _server("fault").struct.field("message"))),
+        message=pl.when("has_failed").then(
+            pl.coalesce(details, _server("fault").struct.field("message")).str.strip_chars()
+        ),
     )
 
 

@@ -70,7 +70,6 @@ def fetch(reader: Reader, span: Span) -> Fetched:
         rows = newest + rows
     found, malformed = records(
         rows,
-        span.now,
         key=lambda row: row.get("uuid"),
         cursor_at=lambda row: row.get("updated_at") or row.get("created_at"),
     )

@@ -72,7 +72,7 @@ def fetch(reader: Reader, span: Span) -> Fetched:
     if span.is_open and (swept_at is None or span.now - swept_at >= SWEEP):
         rows += reader.rows(SERVICE, PATH, "servers", everything, microversion=MICROVERSION)
         memory["swept_at"] = timestamp(span.now)
-    found, malformed = records(rows, span.now, cursor_at=lambda row: row.get("updated"))
+    found, malformed = records(rows, cursor_at=lambda row: row.get("updated"))
     hidden = down_cells(reader)
     return Fetched(
         records=found,
@@ -197,6 +197,6 @@ SOURCE = Source(
     evidence=evidence,
     description=__doc__,
     retention=timedelta(days=30),
-    tracked=(*TRACKED, "metadata", "status"),
+    tracked=tuple(sorted((*TRACKED, "metadata", "status"))),
     microversion=MICROVERSION,
 )

@@ -1,12 +1,14 @@
 """Services of the compute control plane: one row is one service on one host as it stood.
 
 From ``GET /os-services``, whole, every few seconds, compared scan by scan: a service that went down or came up, was
-disabled, enabled or forced down. Everything between two scans is missed. `updated_at` is a heartbeat and no change. A
-service of a cell that does not answer comes without a state: nothing is told of it, and the server listings are a gap
-for that while. For the provider only.
+disabled, enabled or forced down. Everything between two scans is missed. `updated_at` is a heartbeat: it is left out,
+or every look at an idle cloud would find something new. A service of a cell that does not answer comes without a
+state: nothing is told of it, and the server listings are a gap for that while. For the provider only.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import polars as pl
 
@@ -37,8 +39,8 @@ TRACKED = ("state", "status", "forced_down", "disabled_reason", "zone")
 def fetch(reader: Reader, span: Span) -> Fetched:
     """All services of all cells."""
     reader.require_scope()
-    answer = list(reader.rows(SERVICE, PATH, "services", {"limit": None}, microversion=MICROVERSION))
-    found, malformed = records(answer, span.now)
+    rows = reader.rows(SERVICE, PATH, "services", {"limit": None}, microversion=MICROVERSION)
+    found, malformed = records(_without_heartbeat(row) for row in rows)
     return Fetched(found, True, reader.read_to(span.now), reader.requests, malformed=malformed)
 
 
@@ -78,6 +80,10 @@ def evidence(observations: pl.LazyFrame) -> pl.LazyFrame:
     return together(existence(frame, "service", name=_name()), edge(frame, "service", "runs_on", "host", now("host")))
 
 
+def _without_heartbeat(row: Any) -> Any:
+    return {name: value for name, value in row.items() if name != "updated_at"} if isinstance(row, dict) else row
+
+
 def _name() -> pl.Expr:
     return pl.concat_str(now("binary"), pl.lit("@"), now("host"))
 
@@ -96,6 +102,6 @@ SOURCE = Source(
     normalize=normalize,
     evidence=evidence,
     description=__doc__,
-    tracked=TRACKED,
+    tracked=tuple(sorted(TRACKED)),
     microversion=MICROVERSION,
 )
