@@ -45,7 +45,19 @@ class CloudSettings(_Model):
     service_projects: tuple[str, ...] = Field(("service",), description="Projects, by id or name in the service domain")
     service_domain: str = Field("default", description="The domain id in which service projects and users are named")
     service_users: tuple[str, ...] = Field(
-        ("nova", "placement", "glance", "cinder", "neutron", "heat", "aodh", "masakari", "octavia", "designate", "mistral"),
+        (
+            "nova",
+            "placement",
+            "glance",
+            "cinder",
+            "neutron",
+            "heat",
+            "aodh",
+            "masakari",
+            "octavia",
+            "designate",
+            "mistral",
+        ),
         description="Users, by id or name in the service domain, that act for services",
     )
     volume_transfers: bool = Field(
@@ -62,7 +74,9 @@ class CloudSettings(_Model):
 class HarvestSettings(_Model):
     """How windows are read."""
 
-    start: datetime | None = Field(None, description="First hour of the partitions; default: 30 days before first start")
+    start: datetime | None = Field(
+        None, description="First hour of the partitions; default: 30 days before first start"
+    )
     overlap_seconds: int = Field(300, ge=0)
     slack_seconds: int = Field(30, ge=0)
     margin_seconds: int = Field(2, ge=0, description="Never read up to the server's own now, but this much before it")
@@ -131,7 +145,7 @@ class Settings(_Model):
         if memory.exists():
             return datetime.fromisoformat(memory.read_text().strip())
         first = _hour(datetime.now(UTC) - timedelta(days=30))
-        self.state_dir.mkdir(parents=True, exist_ok=True)
+        self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         memory.write_text(first.isoformat())
         return first
 
@@ -156,7 +170,9 @@ def load(*, demo: bool = False, environ: dict[str, str] | None = None) -> Settin
     clouds = data.pop("clouds", None)
     if clouds is not None and not isinstance(clouds, dict):
         raise ConfigurationError(f"{path}: clouds is no table", remedy="Write one [clouds.NAME] section per cloud.")
-    listed = [{"name": name, **(body if isinstance(body, dict) else {"": body})} for name, body in (clouds or {}).items()]
+    listed = [
+        {"name": name, **(body if isinstance(body, dict) else {"": body})} for name, body in (clouds or {}).items()
+    ]
     if demo or env.get("TIMELINE_DEMO"):
         listed = [{"name": DEMO}]
     elif not listed and env.get("OS_CLOUD"):

@@ -28,7 +28,7 @@ from timeline_assets.errors import TimelineError
 
 TICK_SECONDS = 0.1
 READY_SECONDS = 120
-STOP_SECONDS = 5
+STOP_SECONDS = 10
 LONGEST_PAUSE_SECONDS = 60
 STEADY_SECONDS = 60  # who has run this long starts again without a pause
 LOG_BYTES = 5_000_000
@@ -49,12 +49,14 @@ class Program:
     """One program to keep running.
 
     `name` is its log file's and what a person reads; `is_ready` is asked until it says yes, and must not block long.
+    Warnings in which `harmless` is found are for the log alone.
     """
 
     name: str
     command: Sequence[str]
     environ: Mapping[str, str] = field(repr=False)
     is_ready: Callable[[], bool] = lambda: True
+    harmless: re.Pattern[str] | None = None
 
 
 class Supervisor:
@@ -71,7 +73,7 @@ class Supervisor:
     def __init__(self, logs: Path, say: Callable[[str], None], *, embedded: Path | None = None) -> None:
         self._logs = logs
         self._say = say
-        self._children: list[_Child] = []
+        self._waves: list[list[_Child]] = []
         self._embedded = embedded
         self._guardian: Guardian
         self._signals = 0
@@ -111,7 +113,7 @@ class Supervisor:
             Stopped: a stop was asked for.
         """
         new = [_Child(program, self._logs, self._say, self._guardian) for program in programs]
-        self._children += new
+        self._waves.append(new)
         for child in new:
             child.launch()
         deadline = time.monotonic() + READY_SECONDS
@@ -127,11 +129,25 @@ class Supervisor:
         for child in self._children:
             child.see_to_it()
 
+    @property
+    def _children(self) -> list[_Child]:
+        return [child for wave in self._waves for child in wave]
+
     def stop(self) -> None:
-        """Stop what was started, the last one first; returns when none of it is left."""
-        for child in reversed(self._children):
-            child.stop(is_urgent=lambda: self._signals > 1)
-        self._children.clear()
+        """Stop what was started: what was started last first, what was started at once together.
+
+        Returns when none of it is left.
+        """
+        for child in self._children:
+            child.hush()
+        for wave in reversed(self._waves):
+            for child in wave:
+                child.ask_to_stop()
+            deadline = time.monotonic() + STOP_SECONDS
+            for child in wave:
+                # a second signal: somebody will not wait
+                child.see_it_gone(lambda: time.monotonic() > deadline or self._signals > 1)  # noqa: B023
+        self._waves.clear()
 
 
 class _Child:
@@ -146,6 +162,7 @@ class _Child:
         self._failures = 0
         self._launched = 0.0
         self._next_start: float | None = None
+        self._is_stopping = False
         self._last_words: list[str] = []
         self._said: dict[str, float] = {}
         self.log_path = logs / f"{program.name.replace(' ', '-')}.log"
@@ -207,12 +224,19 @@ class _Child:
             message = f"The {self.program.name} was not ready within {READY_SECONDS} seconds"
         return TimelineError(f"{message}: {words}" if words else message, remedy=f"All of it: {self.log_path}")
 
-    def stop(self, is_urgent: Callable[[], bool]) -> None:
+    def hush(self) -> None:
+        """From now on what it says alarms nobody: the others are being stopped."""
+        self._is_stopping = True
+
+    def ask_to_stop(self) -> None:
         # without a process it waits for its next start, and its number may be somebody else's by now
         if self._process is not None:
             _signal_group(self._process.pid, signal.SIGTERM)
-            deadline = time.monotonic() + STOP_SECONDS
-            while _group_lives(self._process) and time.monotonic() < deadline and not is_urgent():
+
+    def see_it_gone(self, is_over: Callable[[], bool]) -> None:
+        """Wait until nothing of it is left; when the time `is_over`, end what is."""
+        if self._process is not None:
+            while _group_lives(self._process) and not is_over():
                 time.sleep(TICK_SECONDS / 2)
             self._bury()
             self._process = None
@@ -242,6 +266,8 @@ class _Child:
 
     def _repeat(self, text: str) -> None:
         """Pass a warning on, the same one not again and again."""
+        if self._is_stopping or (self.program.harmless and self.program.harmless.search(text)):
+            return
         kind = re.sub(r"[0-9a-f]{8,}|\d+", "#", text)
         now = time.monotonic()
         if now - self._said.get(kind, -SAID_AGAIN_SECONDS) >= SAID_AGAIN_SECONDS:

@@ -14,6 +14,7 @@ import http.client
 import importlib.util
 import json
 import os
+import re
 import socket
 import sys
 import tempfile
@@ -32,6 +33,9 @@ from timeline_assets.supervise import Program, Stopped, Supervisor
 LOOK_SECONDS = 0.5
 PORTS_TO_TRY = 50
 LONGEST_SOCKET_PATH = 100  # the system's limit is 104 bytes on macOS and 108 on Linux
+
+#: What Dagster's daemon warns of when there is nothing yet that it could have seen.
+FIRST_START = re.compile("No cursor for event type .* ignoring older events")
 
 Say = Callable[[str], None]
 
@@ -141,12 +145,20 @@ def _start(
         _step(say, "recorded cloud", "replayed, its clock shifted to end now")
 
     code = _socket(settings.state_dir, at_the_end)
+    # JSON is YAML
+    server = {"grpc_server": {"socket": str(code), "location_name": "timeline_assets"}}
+    _write(home / "workspace.yaml", json.dumps({"load_from": [server]}))
     supervisor.start(Program("code server", _code_server(code), environ, lambda: _accepts(code)))
     _step(say, "pipeline", f"{_count(len(settings.clouds), 'cloud')}: " + ", ".join(c.name for c in settings.clouds))
 
     supervisor.start(
-        Program("web server", _web_server(code, settings.web.host, port), environ, lambda: _answers(url)),
-        Program("daemon", _python("dagster", "daemon", "run", "--grpc-socket", str(code)), environ),
+        Program("web server", _web_server(home, settings.web.host, port), environ, lambda: _answers(url)),
+        Program(
+            "daemon",
+            _python("dagster._daemon", "run", "--workspace", str(home / "workspace.yaml")),
+            environ,
+            harmless=FIRST_START,
+        ),
         Program("follower", _python("timeline_assets.cli", "follow"), environ),
     )
     if port != settings.web.port and settings.web.port:
@@ -192,8 +204,9 @@ def _code_server(code: Path) -> list[str]:
     )
 
 
-def _web_server(code: Path, host: str, port: int) -> list[str]:
-    return _python("dagster_webserver", "--host", host, "--port", str(port), "--grpc-socket", str(code))
+def _web_server(home: Path, host: str, port: int) -> list[str]:
+    workspace = str(home / "workspace.yaml")
+    return _python("dagster_webserver", "--host", host, "--port", str(port), "--workspace", workspace)
 
 
 def _python(module: str, *arguments: str) -> list[str]:

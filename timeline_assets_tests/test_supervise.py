@@ -1,6 +1,7 @@
-"""The supervisor with programs of a few lines: what ends starts again, what is stopped leaves nothing, nor does a kill."""
+"""The supervisor with programs of a few lines: what ends starts again; what is stopped or killed leaves nothing."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -177,6 +178,16 @@ print("ERROR: something else", flush=True)
     child._reader.join()
     assert said == ["thing: run 1 is late", "thing: something else"]
     assert logged(tmp_path)[3] == "2026-11-22 10:00:00 +0000 - dagster.daemon - WARNING - run 3 is late"
+
+
+def test_what_is_harmless_stays_in_the_log(supervisor, tmp_path, said):
+    text = "print('WARNING - nothing yet'); print('WARNING - something', flush=True)"
+    supervisor.start(program(text, harmless=re.compile("nothing")))
+    child = supervisor._children[0]
+    child._process.wait()
+    child._reader.join()
+    assert said == ["thing: something"]
+    assert len(logged(tmp_path)) == 2
 
 
 def test_a_log_is_cut_into_a_few_files(supervisor, tmp_path, monkeypatch):

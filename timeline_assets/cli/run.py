@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from enum import StrEnum
@@ -103,7 +105,11 @@ def follow(context: typer.Context) -> None:
     from timeline_assets.wiring.follow import follow as follow_until_stopped
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s - %(levelname)s - %(message)s", stream=sys.stdout)
-    follow_until_stopped(settings_of(context))
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # from a thread: a handler may have interrupted the very lock that the event needs
+        signal.signal(number, lambda *_: threading.Thread(target=stop.set).start())
+    follow_until_stopped(settings_of(context), stop)
 
 
 class From(StrEnum):
