@@ -11,13 +11,14 @@ import polars as pl
 import pytest
 
 from timeline_assets.errors import ConfigurationError, SourceError
+from timeline_assets.normalize.schema import OBSERVATION
 from timeline_assets.raw import coverage
 from timeline_assets.raw import harvest as module
 from timeline_assets.raw.harvest import changed, fetch, harvest, latest, poll
 from timeline_assets.raw.seal import collect_orphans
 from timeline_assets.raw.store import RawStore, RawStoreError
 from timeline_assets.sources.base import Record, Shape
-from timeline_assets_tests.raw.conftest import TEN, Clock, Cloud, at, covered, failing, hour, rows, stored, told
+from timeline_assets_tests.raw.telling import Clock, Cloud, at, covered, failing, hour, rows, stored, told
 
 LATEST = "select key, body, gone_at, missing_since from raw.latest where cloud = %s order by key"
 
@@ -602,11 +603,8 @@ def test_another_writer_is_waited_for(pipeline, things):
 
 
 def test_the_frames_columns_are_those_of_an_observation(pipeline, things):
-    from timeline_assets.normalize.schema import OBSERVATION  # noqa: PLC0415
-
     cloud = things(Shape.SNAPSHOT)
     cloud.put("a", n=1)
     run(pipeline, cloud)
     ((path,),) = rows(pipeline, "select path from raw.attempts")
     assert pl.read_parquet_schema(pipeline.raw._place.address(path)) == dict(OBSERVATION)
-    assert TEN in hour("10")
