@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import polars as pl
 
 from timeline_assets.normalize.facts import changes, decode, facts, filled, lifecycle
+from timeline_assets.sources import whole
 from timeline_assets.sources.base import Fetched, Reader, Span
 from timeline_assets.sources.openstack import records
 
@@ -25,9 +27,14 @@ def fetch(
     The service has no time filter and (before 2025.1) no pages.
     """
     reader.require_scope()
+    if rest := whole.resting(reader.cursor(), span):
+        return rest
+    began = time.monotonic()
     rows = [complete(row) for row in reader.rows("identity", path, path.strip("/"), {"limit": None})]
+    read_to = reader.read_to(span.now)
+    cursor = whole.remembered(span, len(rows), time.monotonic() - began, read_to)
     found, malformed = records(rows, key=key)
-    return Fetched(found, True, reader.read_to(span.now), reader.requests, malformed=malformed)
+    return Fetched(found, True, read_to, reader.requests, cursor=cursor, malformed=malformed)
 
 
 def normalize(

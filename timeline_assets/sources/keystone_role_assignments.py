@@ -10,6 +10,7 @@ message bus tells of it), and who granted is never told. The first scan knows no
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import polars as pl
@@ -32,14 +33,12 @@ RECORD = pl.Struct(
 
 def fetch(reader: Reader, span: Span) -> Fetched:
     """All direct assignments, with the names of their roles."""
-    reader.require_scope()
-    roles = reader.rows("identity", "/roles", "roles", {"limit": None})
-    names = {role["id"]: role.get("name") for role in roles if isinstance(role, dict) and "id" in role}
+    names = cache(lambda: _role_names(reader))
 
     def with_name(row: Any) -> Any:
         match row:
-            case {"role": {"id": role_id} as role} if role_id in names:
-                return {**row, "role": {**role, "name": names[role_id]}}
+            case {"role": {"id": str(role_id)} as role} if role_id in names():
+                return {**row, "role": {**role, "name": names()[role_id]}}
         return row
 
     return keystone.fetch(reader, span, "/role_assignments", key=key, complete=with_name)
@@ -91,6 +90,11 @@ def evidence(observations: pl.LazyFrame) -> pl.LazyFrame:
     ):
         found.append(edge(frame.filter(target.is_not_null()), "role_assignment", relation, kind, target))
     return together(*found)
+
+
+def _role_names(reader: Reader) -> dict[str, str]:
+    roles = reader.rows("identity", "/roles", "roles", {"limit": None})
+    return {role["id"]: role["name"] for role in roles if isinstance(role, dict) and {"id", "name"} <= role.keys()}
 
 
 def _of(*names: str) -> pl.Expr:

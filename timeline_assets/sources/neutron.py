@@ -4,24 +4,26 @@ Every resource has `created_at`, `updated_at` (whole seconds) and `revision_numb
 deleted is simply no longer listed.
 
 The whole list is read at every poll while it is short: one answer then also shows what is gone. A longer one is asked
-for what changed (`changed_since`), where the service can (Zed answers 400), and read whole every `SWEEP`.
+for what changed (`changed_since`) and read whole every `SWEEP`. Where the service cannot say what changed (Zed answers
+400), a long list is read whole, with pauses (:mod:`~timeline_assets.sources.whole`).
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from typing import Any
 
 import polars as pl
 
+from timeline_assets.errors import SourceError
 from timeline_assets.normalize.claims import existence, owner_since
 from timeline_assets.normalize.facts import changes, decode, facts, filled, instant, lifecycle, unnumbered
+from timeline_assets.sources import whole
 from timeline_assets.sources.base import Fetched, Reader, Span
 from timeline_assets.sources.openstack import Scope, failure, records
 
-#: Up to so many records the whole list is read every time.
-SHORT_LIST = 2000
 #: How often a long list is read whole: what was deleted from it shows at the second time.
 SWEEP = timedelta(minutes=5)
 
@@ -45,20 +47,32 @@ def fetch(reader: Reader, span: Span, path: str, *, admins_field: str | None = N
     scope = reader.require_scope()
     collection = path.strip("/").replace("-", "_")
     cursor = dict(reader.cursor())
-    since = span.start.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    if not _is_whole_due(cursor, span):
+    if span.is_open and not whole.is_short(cursor):
+        since = span.start.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         if "changed_since" not in cursor:
             answer = reader.probe("network", path, {"changed_since": since, "limit": 1})
             cursor["changed_since"] = answer is not None
-        if cursor["changed_since"]:
-            rows = list(reader.rows("network", path, collection, {"changed_since": since, **_BY_ID}))
-            found, malformed = records(rows, cursor_at=_updated_at)
-            return Fetched(found, False, reader.read_to(span.now), reader.requests, cursor=cursor, malformed=malformed)
+        if not cursor["changed_since"]:
+            if rest := whole.resting(cursor, span):
+                return rest
+        elif whole.since_read(cursor, span) < SWEEP:
+            try:
+                rows = list(reader.rows("network", path, collection, {"changed_since": since, **_BY_ID}))
+            except SourceError as error:
+                if error.code != "malformed_answer":
+                    raise
+                del cursor["changed_since"]  # another release answers than the one that was probed: ask again
+            else:
+                found, malformed = records(rows, cursor_at=_updated_at)
+                read_to = reader.read_to(span.now)
+                return Fetched(found, False, read_to, reader.requests, cursor=cursor, malformed=malformed)
+    began = time.monotonic()
     rows = list(reader.rows("network", path, collection, _BY_ID))
     _prove_scope(reader, scope, rows, admins_field)
+    read_to = reader.read_to(span.now)
+    cursor |= whole.remembered(span, len(rows), time.monotonic() - began, read_to)
     found, malformed = records(rows, cursor_at=_updated_at)
-    cursor |= {"rows": len(rows), "swept_at": span.now.isoformat()}
-    return Fetched(found, True, reader.read_to(span.now), reader.requests, cursor=cursor, malformed=malformed)
+    return Fetched(found, True, read_to, reader.requests, cursor=cursor, malformed=malformed)
 
 
 def normalize(
@@ -134,12 +148,6 @@ def _severity() -> pl.Expr:
 
 def _updated_at(row: Mapping[str, Any]) -> str | None:
     return row.get("updated_at")
-
-
-def _is_whole_due(cursor: Mapping[str, Any], span: Span) -> bool:
-    if not span.is_open or cursor.get("rows", 0) <= SHORT_LIST:
-        return True
-    return span.now - datetime.fromisoformat(cursor["swept_at"]) >= SWEEP
 
 
 def _prove_scope(reader: Reader, scope: Scope, rows: list[Any], admins_field: str | None) -> None:

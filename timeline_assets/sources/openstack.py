@@ -138,9 +138,14 @@ def reader(
     cursor: Mapping[str, Any] | None = None,
     latest: Callable[..., pl.DataFrame] | None = None,
     changed: Callable[[str, datetime], pl.DataFrame] | None = None,
+    clock: Callable[[], datetime] | None = None,
 ) -> OpenStackReader:
-    """A reader for one fetch of one source; `latest` and `changed` are the raw stage's accessors of other sources."""
-    return OpenStackReader(connection, cloud, source, cursor=cursor, latest=latest, changed=changed)
+    """A reader for one fetch of one source; `latest` and `changed` are the raw stage's accessors of other sources.
+
+    The cloud's clock is compared with `clock` (default: this machine's).
+    """
+    given = {"clock": clock} if clock else {}
+    return OpenStackReader(connection, cloud, source, cursor=cursor, latest=latest, changed=changed, **given)
 
 
 class OpenStackReader:

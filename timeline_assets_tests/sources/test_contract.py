@@ -34,7 +34,7 @@ from timeline_assets_tests.sources.recordings import (
 NOW = datetime(2026, 11, 22, 10, 5, tzinfo=UTC)
 #: With such a memory the next fetch asks for what changed; for sources whose first fetch does not.
 CURSORS = {
-    "neutron_": {"rows": 100_000, "changed_since": True, "swept_at": (NOW - timedelta(minutes=1)).isoformat()},
+    "neutron_": {"changed_since": True, "rows": 100_000, "read_at": (NOW - timedelta(minutes=1)).isoformat()},
 }
 #: Sources whose records' `project_id` and `user_id` are the actor's.
 OF_ACTORS = {"nova_instance_actions", "nova_migrations"}
