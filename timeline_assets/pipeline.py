@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 import psycopg
 
+from timeline_assets import clouds
 from timeline_assets.config import Settings
 from timeline_assets.raw.store import RawStore
 from timeline_assets.store.database import Database, open_database
 from timeline_assets.store.migrate import migrate, pending
+
+if TYPE_CHECKING:
+    from openstack.connection import Connection
 
 
 @dataclass(frozen=True)
@@ -21,6 +27,17 @@ class Pipeline:
     settings: Settings
     database: Database
     raw: RawStore
+
+    def now(self, cloud: str) -> datetime:
+        """Now, by the clock with which observations of this cloud are dated."""
+        return clouds.clock(self.settings, cloud)()
+
+    def openstack(self, cloud: str) -> Connection:
+        """A connection to the cloud, kept for this process; nothing is sent yet.
+
+        Raises :class:`ConfigurationError` where the configuration does not describe it.
+        """
+        return clouds.connection(self.settings, cloud)
 
     @contextmanager
     def connect(self) -> Iterator[psycopg.Connection]:

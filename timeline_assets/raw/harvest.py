@@ -14,14 +14,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache, partial
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import polars as pl
 import psycopg
 
-from timeline_assets.config import CloudSettings
 from timeline_assets.errors import ConfigurationError, DatabaseError, SourceError
 from timeline_assets.normalize.schema import OBSERVATION
 from timeline_assets.pipeline import Pipeline
@@ -38,11 +37,6 @@ from timeline_assets.store.copy import copy_frame, read_frame
 LEAST_SKEW = timedelta(seconds=5)
 
 Clock = Callable[[], datetime]
-
-
-def our_clock() -> datetime:
-    """Now, by this machine's clock."""
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True)
@@ -90,13 +84,14 @@ def harvest(
     reader: Reader | None = None,
     fetched: Fetched | None = None,
     is_raising: bool = True,
-    clock: Clock = our_clock,
+    clock: Clock | None = None,
 ) -> Harvested:
     """Harvest one window; safe to repeat and to run beside itself.
 
     Args:
         reader: the cloud; default: as the configuration describes it.
         fetched: what :func:`fetch` brought already.
+        clock: default: the cloud's, see :mod:`timeline_assets.clouds`.
         is_raising: False returns a failed read as a harvest whose status is ``gap``.
 
     Raises:
@@ -105,6 +100,7 @@ def harvest(
         RawStoreError: the raw store cannot be written; the window is a gap, nothing is stored.
     """
     started = time.monotonic()
+    clock = clock or partial(pipeline.now, cloud)
     attempted_at = clock()
     _refuse_future(window, attempted_at)
     if source.shape is Shape.SNAPSHOT and fetched is None and window.end <= attempted_at:
@@ -129,7 +125,7 @@ def harvest(
 
 
 def poll(
-    pipeline: Pipeline, cloud: str, source: Source, window: Window, reader: Reader, *, clock: Clock = our_clock
+    pipeline: Pipeline, cloud: str, source: Source, window: Window, reader: Reader, *, clock: Clock | None = None
 ) -> Polled:
     """Fetch a window, and store nothing if there is something new: that is for a run that shows it.
 
@@ -137,6 +133,7 @@ def poll(
     error of the source is raised.
     """
     started = time.monotonic()
+    clock = clock or partial(pipeline.now, cloud)
     attempted_at = clock()
     _refuse_future(window, attempted_at)
     try:
@@ -153,7 +150,7 @@ def poll(
 
 
 def fetch(
-    pipeline: Pipeline, cloud: str, source: Source, window: Window, reader: Reader, *, clock: Clock = our_clock
+    pipeline: Pipeline, cloud: str, source: Source, window: Window, reader: Reader, *, clock: Clock | None = None
 ) -> Fetched:
     """Ask the source for a window, and scrub what it answers; stores nothing.
 
@@ -163,6 +160,7 @@ def fetch(
     Raises:
         SourceError: with the code of the gap; ``source_failed`` where reading ended in an error of our own.
     """
+    clock = clock or partial(pipeline.now, cloud)
     started_at = clock()
     span = _span(pipeline, cloud, source, window, started_at)
     try:
@@ -203,20 +201,14 @@ def reader_of(pipeline: Pipeline, cloud: str, source: Source, connection: Any = 
             "select cursor from raw.scans where cloud = %s and source = %s", (cloud, source.name)
         ).fetchone()
     return openstack.reader(
-        connection or _connection(settings),
+        connection or pipeline.openstack(cloud),
         settings,
         source.name,
         cursor=row[0] if row else {},
         latest=partial(latest, pipeline, cloud),
         changed=partial(changed, pipeline, cloud),
+        clock=partial(pipeline.now, cloud),
     )
-
-
-@lru_cache(maxsize=64)
-def _connection(settings: CloudSettings) -> Any:
-    from timeline_assets.sources import openstack  # noqa: PLC0415
-
-    return openstack.connect(settings)
 
 
 def latest(
