@@ -29,9 +29,7 @@ def drop_old_months(pipeline: Pipeline, now: datetime) -> Dropped:
     horizon = now - timedelta(days=pipeline.settings.retention.timeline_days)
     with pipeline.connect() as connection:
         (partitions,) = connection.execute("select timeline.drop_partitions_before(%s)", (horizon,)).fetchone()
-        (before,) = connection.execute(
-            "select date_trunc('month', %s::timestamptz, 'UTC')", (horizon,)
-        ).fetchone()
+        (before,) = connection.execute("select date_trunc('month', %s::timestamptz, 'UTC')", (horizon,)).fetchone()
     rows = 0
     while True:
         with pipeline.connect() as connection:

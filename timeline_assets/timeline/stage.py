@@ -26,7 +26,7 @@ from timeline_assets.raw.windows import Window
 from timeline_assets.store.copy import copy_frame, read_frame
 from timeline_assets.timeline import roads
 from timeline_assets.timeline.redact import actor_label
-from timeline_assets.timeline.write import AWAITS, Written, known_heads, retract, write
+from timeline_assets.timeline.write import AWAITS, Written, by_index, known_heads, retract, write
 
 
 @dataclass(frozen=True)
@@ -291,10 +291,7 @@ def retract_unfounded(pipeline: Pipeline, cloud: str) -> int:
 
 def _concerned(connection: psycopg.Connection, cloud: str) -> pl.DataFrame:
     """Takes the touched resources off their list; gives the ids of the events that they concern."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "set local enable_hashjoin = off; set local enable_mergejoin = off; set local enable_seqscan = off"
-        )
+    with connection.cursor() as cursor, by_index(cursor):
         cursor.execute(
             """create temp table concerned on commit drop as
             with taken as (delete from topology.touched where cloud = %s returning cloud, resource_id)
@@ -302,11 +299,10 @@ def _concerned(connection: psycopg.Connection, cloud: str) -> pl.DataFrame:
                 join timeline.events e on e.resource_id = t.resource_id and e.cloud = t.cloud
                 join timeline.event_keys k on k.event_id = e.event_id and k.confidence <> 'certain'
             union
-            select a.event_id from taken t join timeline.awaits a on a.cloud = t.cloud
-                and a.resource_id = t.resource_id""",
+            select a.event_id from taken t
+                join timeline.awaits a on a.cloud = t.cloud and a.resource_id = t.resource_id""",
             (cloud,),
         )
-        cursor.execute("set local enable_hashjoin = on; set local enable_mergejoin = on; set local enable_seqscan = on")
     return read_frame(connection, "select event_id from concerned order by event_id")
 
 

@@ -7,6 +7,8 @@ compared by leaves out when it was fetched and where the record lies: those chan
 # ruff: noqa: S608 - statements are put together from constants of this module; values are always parameters
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 
 import polars as pl
@@ -77,13 +79,12 @@ def known_heads(connection: psycopg.Connection, event_ids: pl.Series) -> pl.Data
         cursor.execute("truncate asked_heads")
         copy_frame(connection, pl.DataFrame({"event_id": event_ids.unique()}), "asked_heads")
         cursor.execute("analyze asked_heads")
-        _probe_by_index(cursor)
-        heads = read_frame(
-            connection,
-            "select event_id, k.road_source, k.road_key, k.roads from asked_heads join timeline.event_keys k using (event_id)",
-        )
-        _probe_freely(cursor)
-    return heads
+        with by_index(cursor):
+            return read_frame(
+                connection,
+                "select event_id, k.road_source, k.road_key, k.roads "
+                "from asked_heads join timeline.event_keys k using (event_id)",
+            )
 
 
 def write(
@@ -113,9 +114,7 @@ def write(
         if new < events.height:
             cursor.execute("create unique index on incoming (event_id)")
             cursor.execute("analyze incoming")
-            _probe_by_index(cursor)
             written += _merge_known(cursor, context, events.height - new)
-            _probe_freely(cursor)
         _write_awaits(connection, cursor, awaits)
     return written
 
@@ -225,107 +224,137 @@ def _insert_new(cursor: psycopg.Cursor, context: dict) -> Written:
 
 def _merge_known(cursor: psycopg.Cursor, context: dict, known: int) -> Written:
     """Events already there: what differs is updated, an owner that changed gets its next attribution."""
-    cursor.execute("drop table if exists considered, differing, wanted, upserted")
-    cursor.execute(
-        f"""create temp table considered on commit drop as
-        select i.event_id, k.occurred_at as was_at, k.attribution,
-               ({", ".join("i." + c for c in COMPARED)}) is distinct from
-                   ({", ".join("e." + c for c in COMPARED)}) as is_other,
-               (i.owner_scope, i.owner_domain_id, i.owner_project_id, i.rule, i.confidence)
-                   is distinct from (e.owner_scope, e.owner_domain_id, e.owner_project_id, k.rule,
-                       k.confidence) as is_redecided,
-               i.roads is distinct from k.roads as is_witnessed
-        from incoming i
-        join timeline.event_keys k on k.event_id = i.event_id
-        join timeline.events e on e.event_id = k.event_id and e.occurred_at = k.occurred_at
-        where not i.is_new and (i.observed_at >= e.observed_at or i.roads > 1)"""
-    )
+    cursor.execute("drop table if exists considered, differing, wanted, had, doomed, upserted")
+    with by_index(cursor):
+        cursor.execute(
+            f"""create temp table considered on commit drop as
+            select i.event_id, k.occurred_at as was_at, k.attribution,
+                   ({", ".join("i." + c for c in COMPARED)}) is distinct from
+                       ({", ".join("e." + c for c in COMPARED)}) as is_other,
+                   (i.owner_scope, i.owner_domain_id, i.owner_project_id, i.rule, i.confidence) is distinct from
+                       (e.owner_scope, e.owner_domain_id, e.owner_project_id, k.rule, k.confidence) as is_redecided,
+                   i.roads is distinct from k.roads as is_witnessed
+            from incoming i
+            join timeline.event_keys k on k.event_id = i.event_id
+            join timeline.events e on e.event_id = k.event_id and e.occurred_at = k.occurred_at
+            where not i.is_new and (i.observed_at >= e.observed_at or i.roads > 1)"""
+        )
     cursor.execute(
         """create temp table differing on commit drop as
         select * from considered where is_other or is_redecided or is_witnessed"""
     )
     cursor.execute("analyze considered; analyze differing")
+    updated = _update_events(cursor, context)
+    upserts, retracted = _update_tenants(cursor, context)
+    quarantined, released = _update_quarantine(cursor)
+    return Written(0, updated, known - updated, upserts, retracted, quarantined, released)
 
-    # A better estimate of its time moves the row, to another month if need be.
+
+def _update_events(cursor: psycopg.Cursor, context: dict) -> int:
+    """The differing events and their heads; a better estimate of its time moves a row, to another month if need be."""
+    with by_index(cursor):
+        cursor.execute(
+            """delete from timeline.events e using differing d
+            where e.event_id = d.event_id and e.occurred_at = d.was_at"""
+        )
+        cursor.execute(
+            f"""update timeline.event_keys k
+            set (occurred_at, {", ".join(HEAD_COLUMNS)}, attribution, rule, confidence) = (i.occurred_at,
+                {", ".join("i." + c for c in HEAD_COLUMNS)}, d.attribution + d.is_redecided::int, i.rule, i.confidence)
+            from differing d join incoming i using (event_id) where k.event_id = d.event_id"""
+        )
     cursor.execute(
-        "delete from timeline.events e using differing d where e.event_id = d.event_id and e.occurred_at = d.was_at"
+        f"""{_INSERT_ATTRIBUTIONS} select i.event_id, d.attribution + 1, i.occurred_at, i.owner_scope,
+            i.owner_domain_id, i.owner_project_id, i.rule, i.confidence, i.path, i.evidence, %(pin)s, i.reason,
+            %(run_id)s
+        from incoming i join differing d using (event_id) where d.is_redecided""",
+        context,
     )
     cursor.execute(
         f"""{_INSERT_EVENTS} select {", ".join("i." + c for c in EVENT_COLUMNS)}, now()
         from incoming i join differing d using (event_id)"""
     )
-    updated = cursor.rowcount
-    cursor.execute(
-        f"""{_INSERT_ATTRIBUTIONS} select i.event_id, d.attribution + 1, i.occurred_at, i.owner_scope,
-            i.owner_domain_id,
-        i.owner_project_id, i.rule, i.confidence, i.path, i.evidence, %(pin)s, i.reason, %(run_id)s
-        from incoming i join differing d using (event_id) where d.is_redecided""",
-        context,
-    )
-    cursor.execute(
-        f"""update timeline.event_keys k set (occurred_at, {", ".join(HEAD_COLUMNS)}, attribution, rule, confidence) =
-            (i.occurred_at, {", ".join("i." + c for c in HEAD_COLUMNS)}, d.attribution + d.is_redecided::int, i.rule,
-                i.confidence)
-        from incoming i join differing d using (event_id) where k.event_id = i.event_id"""
-    )
+    return cursor.rowcount
 
-    # A tenant's row can differ where the event does not: what it is related to may have become known.
+
+def _update_tenants(cursor: psycopg.Cursor, context: dict) -> tuple[int, int]:
+    """Tenants' rows as they are wanted beside those they had: the numbers of upserts and of retractions.
+
+    A tenant's row can differ where the event does not: what it is related to may have become known.
+    """
+    columns = ", ".join(TENANT_EVENT)
     cursor.execute(
-        f"""create temp table wanted on commit drop as select w.*, d.was_at from (
-            {_TENANT_SELECT} from incoming i where i.owner_scope in ('project', 'domain')) w ({", ".join(TENANT_EVENT)})
-        join considered d using (event_id)""",
+        f"""create temp table wanted on commit drop as select * from ({_TENANT_SELECT}
+            from incoming i join considered d using (event_id) where i.owner_scope in ('project', 'domain')
+        ) w ({columns})""",
         context,
     )
-    same_tenant = " and ".join(f"w.{c} is not distinct from t.{c}" for c in ("tenant_project_id", "tenant_domain_id"))
-    cursor.execute(
-        _RETRACT_TENANT_ROWS.format(
-            doomed=f"""select t.* from timeline.tenant_events t join considered d on t.event_id = d.event_id
-                and t.occurred_at = d.was_at
-            where t.relation = 'owner' and not exists (select from wanted w where w.event_id = t.event_id
-                and {same_tenant})"""
+    with by_index(cursor):
+        cursor.execute(
+            f"""create temp table had on commit drop as select {", ".join("t." + c for c in TENANT_EVENT)}
+            from considered d join timeline.tenant_events t on t.event_id = d.event_id and t.occurred_at = d.was_at
+            where t.relation = 'owner'"""
         )
-    )
-    retracted = cursor.rowcount
-    columns = [c for c in TENANT_EVENT if c != "event_id"]
+    cursor.execute("analyze wanted; analyze had")
     cursor.execute(
-        f"""create temp table upserted on commit drop as select w.* from wanted w where not exists (
-            select from timeline.tenant_events t where t.event_id = w.event_id and t.occurred_at = w.was_at and
-            ({", ".join("t." + c for c in columns)}) is not distinct from ({", ".join("w." + c for c in columns)}))"""
+        f"create temp table upserted on commit drop as select {columns} from wanted except select {columns} from had"
+    )
+    # What is upserted replaces what that tenant had; what nobody wants any more is taken back.
+    tenant = "h.event_id = {0}.event_id and " + " and ".join(
+        f"h.{c} is not distinct from {{0}}.{c}" for c in ("tenant_project_id", "tenant_domain_id")
     )
     cursor.execute(
-        f"""delete from timeline.tenant_events t using upserted w where t.event_id = w.event_id
-            and t.occurred_at = w.was_at
-        and t.relation = 'owner' and {same_tenant}"""
+        f"""create temp table doomed on commit drop as
+        select h.event_id, h.occurred_at, h.tenant_project_id, h.tenant_domain_id,
+            not exists (select from wanted w where {tenant.format("w")}) as is_retracted
+        from had h where not exists (select from wanted w where {tenant.format("w")})
+            or exists (select from upserted u where {tenant.format("u")})"""
     )
-    cursor.execute(f"{_INSERT_TENANT} select {', '.join(TENANT_EVENT)}, now() from upserted")
+    cursor.execute("analyze doomed")
+    with by_index(cursor):
+        cursor.execute(
+            """with gone as (
+                delete from timeline.tenant_events t using doomed d
+                where t.event_id = d.event_id and t.occurred_at = d.occurred_at and t.relation = 'owner'
+                  and t.tenant_project_id is not distinct from d.tenant_project_id
+                  and t.tenant_domain_id is not distinct from d.tenant_domain_id
+                returning t.cloud, t.tenant_domain_id, t.tenant_project_id, t.event_id, t.visibility, d.is_retracted)
+            insert into timeline.tenant_changes
+                (cloud, tenant_domain_id, tenant_project_id, operation, event_id, visibility)
+            select cloud, tenant_domain_id, tenant_project_id, 'retract', event_id, visibility from gone
+            where is_retracted"""
+        )
+        retracted = cursor.rowcount
+    cursor.execute(f"{_INSERT_TENANT} select {columns}, now() from upserted")
     upserts = cursor.rowcount
     cursor.execute(
-        """insert into timeline.tenant_changes (cloud, tenant_domain_id, tenant_project_id, operation, event_id,
-            visibility)
+        """insert into timeline.tenant_changes
+            (cloud, tenant_domain_id, tenant_project_id, operation, event_id, visibility)
         select cloud, tenant_domain_id, tenant_project_id, 'upsert', event_id, visibility from upserted"""
     )
+    return upserts, retracted
 
-    cursor.execute(
-        """update timeline.quarantine q set resolved_at = now() from incoming i join differing d using (event_id)
-        where q.event_id = i.event_id and q.resolved_at is null and i.owner_scope <> 'quarantine'"""
-    )
-    released = cursor.rowcount
+
+def _update_quarantine(cursor: psycopg.Cursor) -> tuple[int, int]:
+    """Who came into quarantine or is there for another reason, and who was released: their numbers."""
+    with by_index(cursor):
+        cursor.execute(
+            """update timeline.quarantine q set resolved_at = now() from differing d join incoming i using (event_id)
+            where q.event_id = d.event_id and q.resolved_at is null and i.owner_scope <> 'quarantine'"""
+        )
+        released = cursor.rowcount
     cursor.execute(
         """insert into timeline.quarantine as q (event_id, cloud, source, occurred_at, reason, detail, candidates)
         select i.event_id, i.cloud, i.source, i.occurred_at, i.quarantine_reason, i.quarantine_detail, i.candidates
-        from incoming i join timeline.event_keys k using (event_id) where not i.is_new
-            and i.owner_scope = 'quarantine' and k.rule = 'none'
+        from incoming i join considered d using (event_id) where i.owner_scope = 'quarantine'
         on conflict (event_id) do update set reason = excluded.reason, detail = excluded.detail,
-            candidates = excluded.candidates,
-            occurred_at = excluded.occurred_at, attempts = q.attempts + 1, resolved_at = null
+            candidates = excluded.candidates, occurred_at = excluded.occurred_at, attempts = q.attempts + 1,
+            resolved_at = null
         where (q.reason, q.detail, q.candidates, q.occurred_at) is distinct from
-              (excluded.reason, excluded.detail, excluded.candidates,
-                  excluded.occurred_at) or q.resolved_at is not null"""
+              (excluded.reason, excluded.detail, excluded.candidates, excluded.occurred_at)
+            or q.resolved_at is not null"""
     )
-    return Written(
-        updated=updated, unchanged=known - updated, tenant_upserts=upserts, tenant_retractions=retracted,
-        quarantined=cursor.rowcount, released=released,
-    )  # fmt: skip
+    return cursor.rowcount, released
 
 
 def _write_awaits(connection: psycopg.Connection, cursor: psycopg.Cursor, awaits: pl.DataFrame) -> None:
@@ -342,13 +371,18 @@ def _ensure_partitions(cursor: psycopg.Cursor, events: pl.DataFrame) -> None:
         cursor.execute("select timeline.ensure_partition(%s)", (month,))
 
 
-def _probe_by_index(cursor: psycopg.Cursor) -> None:
-    # The cost of a merge follows what comes in, not what is stored: no plan may read a whole table for a few rows.
-    cursor.execute("set local enable_hashjoin = off; set local enable_mergejoin = off; set local enable_seqscan = off")
+@contextmanager
+def by_index(cursor: psycopg.Cursor) -> Iterator[None]:
+    """Within, the plans of this transaction find stored rows by index, one by one.
 
-
-def _probe_freely(cursor: psycopg.Cursor) -> None:
-    cursor.execute("set local enable_hashjoin = on; set local enable_mergejoin = on; set local enable_seqscan = on")
+    The cost of a merge follows what comes in, not what is stored: no plan may read a whole table for a few rows. Only
+    for joins of what comes in with one stored table; two temporary tables have no index to be joined by.
+    """
+    for way in ("hashjoin", "mergejoin", "seqscan"):
+        cursor.execute(f"set local enable_{way} = off")
+    yield
+    for way in ("hashjoin", "mergejoin", "seqscan"):
+        cursor.execute(f"set local enable_{way} = on")
 
 
 AWAITS = pl.Schema({"cloud": pl.String, "resource_id": pl.String, "event_id": pl.String, "occurred_at": INSTANT})
