@@ -135,6 +135,14 @@ ALTER FUNCTION timeline.ensure_partition(instant timestamp with time zone) OWNER
 
 COMMENT ON FUNCTION timeline.ensure_partition(instant timestamp with time zone) IS 'Makes the month''s partitions of events, tenant_events and attributions if they are not there.';
 
+CREATE FUNCTION topology.hashed(key text) RETURNS int8range
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$ select int8range(hashtextextended(key, 0), hashtextextended(key, 0), '[]') $$;
+
+ALTER FUNCTION topology.hashed(key text) OWNER TO timeline_owner;
+
+COMMENT ON FUNCTION topology.hashed(key text) IS 'The hash of a key as a range of one number, for exclusion constraints';
+
 CREATE TABLE access.grants (
     grant_id bigint NOT NULL,
     login name NOT NULL,
@@ -933,10 +941,10 @@ ALTER TABLE ONLY topology.clock
     ADD CONSTRAINT clock_pkey PRIMARY KEY (cloud);
 
 ALTER TABLE ONLY topology.ownership
-    ADD CONSTRAINT ownership_one_owner_at_a_time EXCLUDE USING gist (topology.textrange(((((cloud || '/'::text) || resource_type) || '/'::text) || resource_id), ((((cloud || '/'::text) || resource_type) || '/'::text) || resource_id), '[]'::text) WITH &&, tstzrange(valid_from, valid_to) WITH &&, tstzrange(recorded_from, recorded_to) WITH &&);
+    ADD CONSTRAINT ownership_one_owner_at_a_time EXCLUDE USING gist (topology.hashed(((((cloud || '/'::text) || resource_type) || '/'::text) || resource_id)) WITH &&, topology.textrange(((((cloud || '/'::text) || resource_type) || '/'::text) || resource_id), ((((cloud || '/'::text) || resource_type) || '/'::text) || resource_id), '[]'::text) WITH &&, tstzrange(valid_from, valid_to) WITH &&, tstzrange(recorded_from, recorded_to) WITH &&);
 
 ALTER TABLE ONLY topology.resources
-    ADD CONSTRAINT resources_one_name_at_a_time EXCLUDE USING gist (topology.textrange(((((cloud || '/'::text) || resource_type) || '/'::text) || resource_id), ((((cloud || '/'::text) || resource_type) || '/'::text) || resource_id), '[]'::text) WITH &&, tstzrange(valid_from, valid_to) WITH &&, tstzrange(recorded_from, recorded_to) WITH &&);
+    ADD CONSTRAINT resources_one_name_at_a_time EXCLUDE USING gist (topology.hashed(((((cloud || '/'::text) || resource_type) || '/'::text) || resource_id)) WITH &&, topology.textrange(((((cloud || '/'::text) || resource_type) || '/'::text) || resource_id), ((((cloud || '/'::text) || resource_type) || '/'::text) || resource_id), '[]'::text) WITH &&, tstzrange(valid_from, valid_to) WITH &&, tstzrange(recorded_from, recorded_to) WITH &&);
 
 ALTER TABLE ONLY topology.touched
     ADD CONSTRAINT touched_pkey PRIMARY KEY (cloud, resource_type, resource_id);
@@ -973,21 +981,21 @@ CREATE INDEX tenant_events_newest ON ONLY timeline.tenant_events USING btree (te
 
 CREATE INDEX tenant_events_resource ON ONLY timeline.tenant_events USING btree (resource_id, occurred_at DESC);
 
-CREATE INDEX claims_resource ON topology.claims USING btree (cloud, resource_type, resource_id);
+CREATE INDEX claims_resource ON topology.claims USING btree (resource_id, resource_type, cloud);
 
-CREATE INDEX conflicts_resource ON topology.conflicts USING btree (cloud, resource_id, resource_type);
+CREATE INDEX conflicts_resource ON topology.conflicts USING btree (resource_id, resource_type, cloud);
 
-CREATE INDEX edges_from ON topology.edges USING btree (cloud, from_id, relation);
+CREATE INDEX edges_from ON topology.edges USING btree (from_id, relation, cloud);
 
-CREATE INDEX edges_to ON topology.edges USING btree (cloud, to_id, relation);
+CREATE INDEX edges_to ON topology.edges USING btree (to_id, relation, cloud);
 
-CREATE INDEX ownership_project_now ON topology.ownership USING btree (cloud, project_id) WHERE (recorded_to IS NULL);
+CREATE INDEX ownership_project_now ON topology.ownership USING btree (project_id, cloud) WHERE (recorded_to IS NULL);
 
-CREATE INDEX ownership_resource ON topology.ownership USING btree (cloud, resource_id, resource_type);
+CREATE INDEX ownership_resource ON topology.ownership USING btree (resource_id, resource_type, cloud);
 
-CREATE INDEX resources_name_now ON topology.resources USING btree (cloud, resource_type, name) WHERE (recorded_to IS NULL);
+CREATE INDEX resources_name_now ON topology.resources USING btree (name, resource_type, cloud) WHERE (recorded_to IS NULL);
 
-CREATE INDEX resources_resource ON topology.resources USING btree (cloud, resource_id, resource_type);
+CREATE INDEX resources_resource ON topology.resources USING btree (resource_id, resource_type, cloud);
 
 ALTER TABLE access.grants ENABLE ROW LEVEL SECURITY;
 
