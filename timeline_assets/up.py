@@ -11,7 +11,6 @@ import contextlib
 import errno
 import fcntl
 import http.client
-import importlib.util
 import json
 import os
 import re
@@ -25,6 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from timeline_assets.config import Settings, inherited
+from timeline_assets.demo import client as recorded_cloud
 from timeline_assets.errors import DatabaseError, TimelineError
 from timeline_assets.store.database import Database, open_database
 from timeline_assets.store.migrate import migrate
@@ -101,12 +101,6 @@ def up(settings: Settings, say: Say) -> None:
         say("Stopped. The next start goes on where this one was.")
 
 
-@contextlib.contextmanager
-def demo_answering(settings: Settings) -> Iterator[None]:
-    """Inside the block the recorded cloud answers, if it is one of the clouds: by `timeline up`, or else by us."""
-    yield
-
-
 # starting
 
 
@@ -140,9 +134,10 @@ def _start(
     port = _free_port(settings.web.host, settings.web.port)
     url = f"http://{_visible(settings.web.host)}:{port}"
 
-    if any(cloud.is_demo for cloud in settings.clouds) and importlib.util.find_spec("timeline_assets.demo.server"):
-        supervisor.start(Program("recorded cloud", _python("timeline_assets.demo.server"), environ))
-        _step(say, "recorded cloud", "replayed, its clock shifted to end now")
+    if any(cloud.is_demo for cloud in settings.clouds):
+        replay = _python("timeline_assets.demo.server")
+        supervisor.start(Program("recorded cloud", replay, environ, lambda: recorded_cloud.is_answering(settings)))
+        _step(say, "recorded cloud", f"replayed at {recorded_cloud.place(settings).url}")
 
     code = _socket(settings.state_dir, at_the_end)
     # JSON is YAML

@@ -1,7 +1,7 @@
 """The command line: ``timeline …``. One module per family of commands; what they do lies in the stages.
 
 ============  ===============================================
-`run`         up, harvest, follow, rebuild
+`run`         up, harvest, follow, rebuild, record
 `read`        status, events, explain
 `database`    db url, db migrate, db grant, db revoke
 `doctor`      doctor

@@ -102,7 +102,7 @@ def grant(
             raise ConfigurationError(
                 "nothing to grant", remedy="Say what the login may read: --project ID, --domain ID or --provider."
             )
-        name = login or f"reader_{secrets.token_hex(4)}"
+        name = f"reader_{secrets.token_hex(4)}" if login is None else login
         password = access.grant(database, name, scopes)
         for scope in scopes:
             say(f"{name} reads {scope.kind}" + (f" {scope.id} of {scope.cloud}" if scope.id else ""))

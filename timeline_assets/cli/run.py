@@ -1,4 +1,4 @@
-"""``timeline up``, ``harvest``, ``follow`` and ``rebuild``: what makes the timeline."""
+"""``timeline up``, ``harvest``, ``follow``, ``rebuild`` and ``record``: what makes the timeline."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from timeline_assets.cli import instants
 from timeline_assets.cli.app import command, settings_of
 from timeline_assets.cli.output import coloured, console, hint, json_document, say, table
-from timeline_assets.config import Settings, load
+from timeline_assets.config import CloudSettings, Settings, load
 from timeline_assets.errors import ConfigurationError, SourceError
 
 if TYPE_CHECKING:
@@ -76,7 +77,6 @@ def harvest(
     from timeline_assets.pipeline import open_pipeline
     from timeline_assets.raw.windows import windows_between
     from timeline_assets.sources import named
-    from timeline_assets.up import demo_answering
     from timeline_assets.wiring.runs import harvest_windows
 
     settings = settings_of(context)
@@ -140,6 +140,42 @@ def rebuild(
     _report(results, as_json)
 
 
+@command()
+def record(
+    context: typer.Context,
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="Where the recording goes: NAME.jsonl.gz.")],
+    cloud: Annotated[str | None, typer.Option("--cloud", metavar="NAME", help="The cloud to record.")] = None,
+    minutes: Annotated[float, typer.Option(min=0, help="How long; Ctrl-C ends it too.")] = 10,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds from one reading to the next.")] = 5,
+) -> None:
+    """Records a small cloud at work, secrets scrubbed: what the demo replays, and what a bug report needs.
+
+    [dim]$[/] OS_CLOUD=lab timeline record lab.jsonl.gz --minutes 5
+    """
+    from timeline_assets.demo.record import record as write_recording
+
+    settings = settings_of(context)
+    if cloud is None and len(settings.clouds) > 1:
+        raise ConfigurationError("which cloud?", remedy="Name it: --cloud NAME.")
+    chosen: CloudSettings = settings.cloud(cloud or settings.clouds[0].name)
+    if chosen.is_demo:
+        raise ConfigurationError("the demo is a recording already", remedy="Name a real cloud: OS_CLOUD or --cloud.")
+    with _progress(f"recording {chosen.name}", is_quiet=False) as step:
+        records = write_recording(
+            chosen, path, every_seconds=every, for_seconds=minutes * 60, progress=lambda *_: step(None)
+        )
+    say(f"{records:,} records in {path}, {path.stat().st_size / 1000:,.0f} kB")
+
+
+@contextlib.contextmanager
+def demo_answering(settings: Settings) -> Iterator[None]:
+    """Inside the block the recorded cloud answers, if it is one of the clouds: by `timeline up`, or else by us."""
+    from timeline_assets.demo.server import answering
+
+    with answering(settings) if any(cloud.is_demo for cloud in settings.clouds) else contextlib.nullcontext():
+        yield
+
+
 def _clouds(settings: Settings, asked: Sequence[str] | None) -> list[str]:
     return [settings.cloud(name).name for name in asked or [cloud.name for cloud in settings.clouds]]
 
@@ -161,8 +197,8 @@ def _progress(what: str, is_quiet: bool) -> Iterator[Callable[[Any], None]]:
         task = bar.add_task(what, total=None)
 
         def step(progress: Any) -> None:
-            where = " ".join(filter(None, (progress.cloud, progress.source or progress.stage, progress.window.key)))
-            bar.update(task, advance=1, description=f"{what} {where}")
+            where = progress and (progress.cloud, progress.source or progress.stage, progress.window.key)
+            bar.update(task, advance=1, description=" ".join([what, *(where or ())]))
 
         yield step
 

@@ -1,0 +1,220 @@
+"""`timeline status`, `events` and `explain`: what they show, what they leave out, and what they refuse to guess."""
+
+import json
+import re
+
+import pytest
+from rich.console import Console
+
+from timeline_assets.cli import output, read
+from timeline_assets_tests.cli.conftest import CLOUD, event_id
+
+
+def titles(ran) -> list[str]:
+    assert ran.code == 0, ran.err
+    return [json.loads(line)["title"] for line in ran.out.splitlines()]
+
+
+def owners(ran) -> list[str]:
+    assert ran.code == 0, ran.err
+    return [json.loads(line)["owner_project_id"] for line in ran.out.splitlines()]
+
+
+def test_before_anything_was_harvested_every_reader_says_how_to_begin(timeline):
+    for command in (["status"], ["events"], ["explain", "00000001"]):
+        ran = timeline(*command)
+        assert (ran.code, ran.out) == (1, "")
+        assert ran.err == (
+            "Error: there is no timeline yet: nothing was ever harvested here\n  Start it: timeline up\n"
+        )
+
+
+def test_events_show_the_newest_last_with_names_for_ids(told):
+    ran = told("events")
+    assert ran.code == 0
+    header, *rows = [re.split(r"\s{2,}", line) for line in ran.lines]
+    assert header == ["time (UTC)", "level", "what", "type", "resource", "owner", "by", "event"]
+    create, reboot, delete = (f"compute.instance.{action}.end" for action in ("create", "reboot", "delete"))
+    acme, globex = ("s-acme", "acme/production", "alice"), ("s-globex", "globex/production", "alice")
+    nobody = ("v-1", "quarantine", "human")
+    assert rows == [
+        ["11-22 12:00:00", "info", "Server web-1 created", create, *acme, str(event_id(1))],
+        ["11-22 12:01:00", "info", "Server web-1 created", create, *globex, str(event_id(2))],
+        ["11-22 12:02:00", "low", "Server web-1 rebooted", reboot, *acme, str(event_id(3))],
+        ["11-22 12:03:00", "high", "Server web-1 deleted", delete, *acme, str(event_id(4))],
+        ["11-22 12:05:00", "info", "Volume v-1 created", "volume.create.end", *nobody, str(event_id(6))],
+    ]
+
+
+def test_events_fit_the_terminal(told, monkeypatch):
+    for module in (read, output):
+        monkeypatch.setattr(module, "console", lambda **_: Console(width=80, highlight=False))
+    ran = told("events")
+    assert max(len(line) for line in ran.lines) <= 80
+    assert "00000001" in ran.out and str(event_id(1)) not in ran.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--tenant", "acme/production"], ["p-acme"] * 3),
+        (["--tenant", "d-globex/production"], ["p-globex"]),
+        (["--tenant", "p-globex"], ["p-globex"]),
+        (["--tenant", "lab"], []),
+        (["--resource", "s-globex"], ["p-globex"]),
+        (["--resource", "web-1", "--tenant", "p-acme"], ["p-acme"] * 3),
+        (["--type", "compute.instance.create*"], ["p-acme", "p-globex"]),
+        (["--type", "volume_create%"], []),
+        (["--severity", "low"], ["p-acme", "p-acme"]),
+        (["--severity", "4"], ["p-acme"]),
+        (["--since", "2026-11-22T12:01", "--until", "2026-11-22T12:03"], ["p-globex", "p-acme"]),
+        (["--since", "2026-11-22T13:05+01:00"], [None]),
+        (["--limit", "1"], [None]),
+        (["--cloud", CLOUD, "--limit", "2"], ["p-acme", None]),
+        (["--cloud", "south"], []),
+        (["--steps", "--type", "*.step"], ["p-acme"]),
+    ],
+)
+def test_events_are_narrowed(told, arguments, expected):
+    assert owners(told("events", "--json", *arguments)) == expected
+
+
+def test_json_has_every_column_and_instants_in_utc(told, database):
+    [row] = [json.loads(line) for line in told("events", "--json", "--severity", "high").out.splitlines()]
+    with database.connect("provider") as connection:
+        assert list(row) == [
+            column.name for column in connection.execute("select * from timeline.events limit 0").description
+        ]
+    assert row["event_id"] == str(event_id(4))
+    assert row["occurred_at"] == "2026-11-22T12:03:00Z"
+    assert row["witnesses"] == []
+
+
+def test_a_name_that_is_two_things_is_not_guessed(told):
+    ran = told("events", "--tenant", "production")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.splitlines()[:3] == [
+        "Error: project 'production' is 2 things; which one?",
+        "  project p-acme  acme/production  (cloud north)",
+        "  project p-globex  globex/production  (cloud north)",
+    ]
+    ran = told("events", "--resource", "web-1")
+    assert ran.code == 2
+    assert "server s-acme  production/web-1  (cloud north)" in ran.err
+
+
+def test_more_than_the_limit_is_said_beside_the_answer(told):
+    ran = told("events", "--limit", "2", "--json")
+    assert titles(ran) == ["Server web-1 deleted", "Volume v-1 created"]
+    assert ran.err.startswith("The newest 2; there are more")
+
+
+def test_nothing_found_is_said_beside_the_answer(told):
+    ran = told("events", "--tenant", "lab")
+    assert (ran.code, ran.out, ran.err) == (0, "", "No events match.\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--tenant", "nobody"], "there is no project 'nobody'"),
+        (["--resource", "nothing"], "there is no resource 'nothing'"),
+        (["--severity", "bad"], "--severity 'bad' is no severity"),
+        (["--since", "soon"], "--since 'soon' is no time"),
+        (["--since", "1h", "--until", "2h"], "is not after --since"),
+    ],
+)
+def test_what_cannot_be_understood_is_named(told, arguments, said):
+    ran = told("events", *arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert said in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_a_glob_is_no_pattern_of_sql():
+    assert read._like("a_b%*?\\") == r"a\_b\%%_\\"
+
+
+def test_explain_tells_who_why_and_on_what_evidence(told):
+    ran = told("explain", "00000001")
+    assert ran.code == 0
+    assert ran.lines == [
+        "Server web-1 created",
+        f"  event       {event_id(1)}",
+        "  type        compute.instance.create.end, info, success",
+        "  when (UTC)  2026-11-22 12:00:00",
+        "  resource    server s-acme",
+        "  by          human alice (u-acme)",
+        "  record      file#0",
+        "",
+        "Owner: acme/production",
+        "  ids         p-acme d-acme",
+        "  rule        resource_interval, certain",
+        "  because     it owned s-acme then",
+        "  path        server s-acme",
+        "  evidence    project_id = p-acme",
+        ran.lines[14],
+    ]
+    assert re.fullmatch(
+        r"  decided     \d{4}-\d\d-\d\d [\d:]{8}, on the topology as believed 2026-11-22 12:00:00", ran.lines[14]
+    )
+
+
+def test_explain_says_what_would_release_from_quarantine(told):
+    ran = told("explain", str(event_id(6)))
+    assert ran.lines[-4:] == [
+        "In quarantine: its owner is not proven",
+        "  reason      NO_EVIDENCE",
+        "  detail      nobody knows v-1",
+        "  released by a listing or a message that shows this resource and its owner",
+    ]
+
+
+def test_explain_as_json(told):
+    document = json.loads(told("explain", "00000001", "--json").out)
+    assert document["event"]["title"] == "Server web-1 created"
+    assert document["attributions"][0]["rule"] == "resource_interval"
+    assert document["quarantine"] is None
+
+
+@pytest.mark.parametrize("asked", ["0", "zzzzzzzz", "99999999"])
+def test_explain_of_no_event(told, asked):
+    ran = told("explain", asked)
+    assert (ran.code, ran.out) == (1, "")
+    assert "Error: " in ran.err
+
+
+def test_status_without_a_reading(told):
+    ran = told("status")
+    assert ran.code == 0
+    assert ran.lines[0] == "Not running: nothing is being harvested. Start it with: timeline up"
+    assert "No source has been read yet." in ran.lines
+    assert ran.lines[-2].split() == ["cloud", "reason", "events", "oldest", "(UTC)", "newest", "(UTC)"]
+    assert re.split(r"\s{2,}", ran.lines[-1]) == [
+        *("north", "NO_EVIDENCE", "1", "2026-11-22 12:05:00", "2026-11-22 12:05:00")
+    ]
+
+
+def test_status_shows_how_far_each_source_is_and_why_not_further(told, database):
+    with database.connect("pipeline") as connection:
+        connection.execute(
+            """insert into raw.scans (cloud, source, read_to, failures, reason, detail)
+            values ('north', 'nova_servers', now() - interval '90 s', 2, 'unreachable', 'north: no answer')"""
+        )
+        connection.execute(
+            """insert into timeline.coverage (cloud, source, service, window_start, window_end, status, reason)
+            select 'north', 'nova_servers', 'compute', start, start + interval '1 h', status, reason
+            from (values (timestamptz '2026-11-22 10:00Z', 'proven', null),
+                (timestamptz '2026-11-22 11:00Z', 'gap', 'unreachable')) as w(start, status, reason)"""
+        )
+    ran = told("status")
+    row = next(line for line in ran.lines if "nova_servers" in line)
+    assert re.split(r"\s{2,}", row)[:3] == ["north nova_servers", "gap", "2026-11-22 11:00"]
+    assert re.search(r"1 min 3\d s\s+1\s+unreachable: 1$", row)
+    assert "north nova_servers failed 2 times in a row: north: no answer" in ran.lines
+    document = json.loads(told("status", "--json").out)
+    assert document["up"] is None
+    assert document["sources"][0]["gap_reasons"] == "unreachable: 1"
+    assert document["quarantine"][0]["events"] == 1
+    assert json.loads(told("status", "--json", "--cloud", CLOUD).out)["sources"]
+    assert told("status", "--cloud", "south").code == 2
