@@ -11,6 +11,12 @@ Every :class:`~timeline_assets.errors.TimelineError` is printed as what happened
 code; a stack trace is never printed.
 """
 
+import importlib
+
 from timeline_assets.cli.app import main
+
+# registered in the order in which `--help` lists them, whoever imports one of the modules first
+for family in ("run", "read", "doctor", "database"):
+    importlib.import_module(f"{__name__}.{family}")
 
 __all__ = ["main"]

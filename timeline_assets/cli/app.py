@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import sys
 import traceback
@@ -16,8 +15,6 @@ from timeline_assets.cli.output import fail
 from timeline_assets.config import Settings, load
 from timeline_assets.errors import TimelineError
 
-#: The modules whose commands there are, in the order in which `--help` lists them.
-FAMILIES = ("run", "read", "doctor", "database")
 EXAMPLE = "[dim]$[/]"
 
 app = typer.Typer(
@@ -60,8 +57,6 @@ def settings_of(context: typer.Context) -> Settings:
 def main() -> None:
     """Run the command line; never returns."""
     try:
-        for family in FAMILIES:
-            importlib.import_module(f"timeline_assets.cli.{family}")
         app(prog_name="timeline")
     except TimelineError as error:
         fail(error)
@@ -79,6 +74,6 @@ def _ours(error: Exception) -> TimelineError:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch(mode=0o600)
         path.write_text("".join(traceback.format_exception(error)))
-    except (OSError, TimelineError):
+    except Exception:  # whatever ended the command may end this too
         return TimelineError(f"this should not have happened: {what}", remedy="Please report it.")
     return TimelineError(f"this should not have happened: {what}", remedy=f"Please report it with {path}")

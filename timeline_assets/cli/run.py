@@ -8,7 +8,6 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -234,8 +233,8 @@ def _report(results: Sequence[Result], as_json: bool) -> None:
 
 
 def _plain(result: Result) -> dict[str, Any]:
-    plain = {name: value for name, value in asdict(result).items() if not name.startswith("_") and name != "gaps"}
-    return plain | {"windows": result.windows, "gaps": {w.key: _why(error) for w, error in sorted(result.gaps.items())}}
+    gaps = {window.key: _why(error) for window, error in sorted(result.gaps.items())}
+    return {**vars(result), "gaps": gaps}
 
 
 def _why(error: SourceError) -> dict[str, str]:
