@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from multiprocessing import get_context
 from pathlib import Path
 
 import psutil
@@ -94,7 +95,7 @@ def _one(events: int, stored: int, chunk_rows: int) -> None:
             meter = Meter(pipeline.database.server._postmaster())
             began = 1
             for part in range(0, stored, 1_000_000):
-                _lay(pipeline, began, min(1_000_000, stored - part), seed=part + 10)
+                _elsewhere(settings, began, min(1_000_000, stored - part), seed=part + 10)
                 _run(pipeline, began)
                 began += 2
             # an ordinary database: statistics are there, and no vacuum of the set-up runs into the measurement
@@ -102,7 +103,7 @@ def _one(events: int, stored: int, chunk_rows: int) -> None:
                 connection.autocommit = True
                 connection.execute("vacuum analyze")
             before = _counts(pipeline)
-            _lay(pipeline, began, events, seed=2)
+            _elsewhere(settings, began, events, seed=2)
             cpu, _ = meter.cost(lambda: _run(pipeline, began))
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             again, _ = meter.cost(lambda: _run(pipeline, began, again=True))
@@ -123,12 +124,28 @@ def _began(number: int) -> datetime:
     return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=number)
 
 
-def _lay(pipeline: Pipeline, hour: int, events: int, *, seed: int) -> None:
-    """The raw attempts of one hour, as a harvest leaves them."""
+def _elsewhere(settings: Settings, hour: int, events: int, *, seed: int) -> None:
+    """Lays the raw attempts in a process of its own: making them up is not what is measured, nor is its memory."""
+    maker = get_context("spawn").Process(target=_lay, args=(settings, hour, events, seed))
+    maker.start()
+    maker.join()
+    if maker.exitcode:
+        raise SystemExit("the synthetic records could not be made")
+
+
+def _lay(settings: Settings, hour: int, events: int, seed: int) -> None:
+    """The raw attempts of one hour, as a harvest leaves them; each of at most `chunk_rows`."""
+    with open_pipeline(settings) as pipeline:
+        for part in range(0, events, settings.harvest.chunk_rows):
+            size = min(settings.harvest.chunk_rows, events - part)
+            _lay_some(pipeline, hour, size, seed=seed * 1000 + part // settings.harvest.chunk_rows, is_first=part == 0)
+
+
+def _lay_some(pipeline: Pipeline, hour: int, events: int, *, seed: int, is_first: bool) -> None:
     cloud = Cloud.make(CLOUD, _began(hour))
     window = Window(_began(hour))
     frames = observations(cloud, happenings(cloud, events, seed=seed))
-    if hour == 1:
+    if hour == 1 and is_first:
         standing = ((s, r["id"], r, None, cloud.began) for s, rows in cloud.standing().items() for r in rows)
         frames = observations(cloud, standing, seed=4) | frames
     with pipeline.connect() as connection:
@@ -142,7 +159,14 @@ def _lay(pipeline: Pipeline, hour: int, events: int, *, seed: int) -> None:
 
 def _run(pipeline: Pipeline, hour: int, *, again: bool = False) -> None:
     window = Window(_began(hour))
-    for source in ("keystone_domains", "keystone_projects", "nova_servers", "nova_instance_actions", "neutron_ports", "cinder_volumes"):
+    for source in (
+        "keystone_domains",
+        "keystone_projects",
+        "nova_servers",
+        "nova_instance_actions",
+        "neutron_ports",
+        "cinder_volumes",
+    ):
         normalize(pipeline, CLOUD, named(source), window, again=again)
     absorb(pipeline, CLOUD, window, again=again)
     resolve(pipeline, CLOUD, window, again=again)

@@ -299,16 +299,16 @@ def _update_tenants(cursor: psycopg.Cursor, context: dict) -> tuple[int, int]:
     cursor.execute(
         f"create temp table upserted on commit drop as select {columns} from wanted except select {columns} from had"
     )
+    cursor.execute("analyze upserted")
     # What is upserted replaces what that tenant had; what nobody wants any more is taken back.
     tenant = "h.event_id = {0}.event_id and " + " and ".join(
         f"h.{c} is not distinct from {{0}}.{c}" for c in ("tenant_project_id", "tenant_domain_id")
     )
     cursor.execute(
         f"""create temp table doomed on commit drop as
-        select h.event_id, h.occurred_at, h.tenant_project_id, h.tenant_domain_id,
-            not exists (select from wanted w where {tenant.format("w")}) as is_retracted
-        from had h where not exists (select from wanted w where {tenant.format("w")})
-            or exists (select from upserted u where {tenant.format("u")})"""
+        select h.event_id, h.occurred_at, h.tenant_project_id, h.tenant_domain_id, w.event_id is null as is_retracted
+        from had h left join wanted w on {tenant.format("w")} left join upserted u on {tenant.format("u")}
+        where w.event_id is null or u.event_id is not null"""
     )
     cursor.execute("analyze doomed")
     with by_index(cursor):
