@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from timeline_assets.timeline.redact import TENANT
+from timeline_assets.sources import SOURCES
+from timeline_assets.timeline.redact import CHANGE_PATHS, TENANT, WITHHELD_PATHS
 from timeline_assets.timeline.write import EVENT_COLUMNS, TENANT_EVENT
 
 COLUMNS = """select column_name::text from information_schema.columns
@@ -20,3 +21,8 @@ def test_every_column_is_classified(rows):
 def test_the_writer_knows_every_column(rows):
     assert [c for c in columns(rows, "events") if c != "recorded_at"] == list(EVENT_COLUMNS)
     assert {c for c in columns(rows, "tenant_events") if c != "recorded_at"} == set(TENANT_EVENT)
+
+
+def test_every_tracked_path_is_classified():
+    assert {path for source in SOURCES for path in source.tracked} == {*CHANGE_PATHS, *WITHHELD_PATHS}
+    assert not {*CHANGE_PATHS} & {*WITHHELD_PATHS}
