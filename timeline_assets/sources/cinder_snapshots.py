@@ -6,7 +6,8 @@ between two scans, and who did it.
 
 A snapshot goes with its volume when that is handed over, unless the giver keeps the snapshots back. That is part of
 the volume's own event and none of the snapshot's; here it is evidence only, and well dated: the acceptance moves a
-snapshot's `updated_at`, though not its volume's.
+snapshot's `updated_at`, though not its volume's. Only an available snapshot goes along: one that was seen while it was
+being made, or failed at it, has been its owner's since its creation.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from timeline_assets.sources.base import Fetched, Reader, Shape, Source, Span
 from timeline_assets.sources.cinder import at_scan, change_of_status, compared, is_first, now, was
 
 OWNER = "os-extended-snapshot-attributes:project_id"
+PROGRESS = "os-extended-snapshot-attributes:progress"
 
 RECORD = pl.Struct(
     {
@@ -34,10 +36,11 @@ RECORD = pl.Struct(
         "created_at": pl.String,
         "updated_at": pl.String,
         OWNER: pl.String,
+        PROGRESS: pl.String,
     }
 )
 
-#: Not yet available, hence never handed over: whoever owns it now has owned it since it was created.
+#: Being made.
 PENDING = ("creating",)
 TRACKED = ("name", "description")
 
@@ -58,7 +61,7 @@ def normalize(observations: pl.LazyFrame) -> pl.LazyFrame:
                 cinder.creations(frame, PENDING),
                 event_type=pl.concat_str(pl.lit("snapshot.create."), pl.col("phase")),
                 source_version="create",
-                payload_project_id=filled(cinder.owner_from_creation(OWNER, _is_pending)),
+                payload_project_id=filled(cinder.owner_from_creation(OWNER, _was_never_available)),
             ),
             _facts(
                 compared(frame.filter(GONE)),
@@ -85,8 +88,10 @@ def normalize(observations: pl.LazyFrame) -> pl.LazyFrame:
     )
 
 
-def _is_pending(field: cinder.Field) -> pl.Expr:
-    return field("status").is_in(list(PENDING))
+def _was_never_available(field: cinder.Field) -> pl.Expr:
+    """Whether a version is from before the snapshot could be handed over: being made, or failed while it was."""
+    has_failed_at_once = (field("status") == "error") & (field(PROGRESS) == "0%")
+    return field("status").is_in(list(PENDING)) | has_failed_at_once
 
 
 def _facts(frame: pl.LazyFrame, **columns: pl.Expr | str) -> pl.LazyFrame:
@@ -104,7 +109,7 @@ def evidence(observations: pl.LazyFrame) -> pl.LazyFrame:
     """Existence, the owner as far as it is proven, and the volume it is of."""
     frame = decode(observations, RECORD)
     created, updated = instant(now("created_at")), instant(now("updated_at"))
-    pending = frame.filter(_is_pending(now))
+    pending = frame.filter(_was_never_available(now))
     has_moved = updated.is_between(pl.col("seen_from"), pl.col("observed_at"), closed="right")
     handed_over = frame.filter(SEEN & (was(OWNER) != now(OWNER)) & has_moved)
     return together(

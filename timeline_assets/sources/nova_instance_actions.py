@@ -11,7 +11,8 @@ with its server.
 
 Beside the action as sent, a record carries under ``server`` a few fields of the server's newest record: an action does
 not know its server's name, and two outcomes are not in it at all. A build that failed on its last host ends as
-``Success`` (the server is in ERROR and was never launched), and a deletion may leave no events.
+``Success`` (its server is in ERROR and was never launched, so a build is not over while its server is in BUILD), and a
+deletion may leave no events.
 
 Owner: the server's, which never changes; no field of an action tells it. `user_id` and `project_id` are who acted,
 never whose it is; actions of periodic tasks have neither. Times are whole seconds.
@@ -223,15 +224,15 @@ def _next_in_turn(reader: Reader, span: Span, memory: dict[str, Any]) -> list[Qu
     A turn asks for what was done since the turn before it began: what was done later will show in the next one. The
     first turn asks for all that was ever done to the servers there are.
     """
-    memory.setdefault("turn_began", timestamp(span.now - LATE))
-    since = {"changes-since": memory.get("turn_since")}
+    if memory.get("turn_at") is None:
+        memory |= {"turn_since": memory.get("turn_began"), "turn_began": timestamp(span.now - LATE)}
     following = bodies(reader.latest("nova_servers", after=memory.get("turn_at"), limit=SWEEP_RECORDS))
     living = [key for key, body in following.items() if body.get("status") != "DELETED"]
-    chosen = living[:SWEEP_SERVERS]
-    if len(following) < SWEEP_RECORDS and len(living) <= SWEEP_SERVERS:
-        memory |= {"turn_at": None, "turn_since": memory["turn_began"], "turn_began": timestamp(span.now - LATE)}
+    chosen, since = living[:SWEEP_SERVERS], {"changes-since": memory["turn_since"]}
+    if len(living) > SWEEP_SERVERS:
+        memory["turn_at"] = chosen[-1]
     else:
-        memory["turn_at"] = chosen[-1] if len(living) > SWEEP_SERVERS else max(following)
+        memory["turn_at"] = max(following) if len(following) == SWEEP_RECORDS else None
     return [Question(key, following[key], since) for key in chosen]
 
 
@@ -334,7 +335,8 @@ def _judged(frame: pl.LazyFrame) -> pl.LazyFrame:
     last_end = _of_events(_event("finish_time")).list.drop_nulls().list.max()
     last_open = _of_events(pl.when(_event("finish_time").is_null()).then(_event("start_time"))).list.max()
     is_rolled_back = _of_events(_event("event").str.starts_with("compute_rollback")).list.any().fill_null(False)
-    never_built = (now("action") == "create") & is_dead & _server(LAUNCHED_AT).is_null()
+    is_unlaunched = (now("action") == "create") & _server(LAUNCHED_AT).is_null()
+    never_built, is_building = is_unlaunched & is_dead, is_unlaunched & (status == "BUILD").fill_null(False)
     never_ran = (now("action") == "delete") & (status == "DELETED").fill_null(False)
     steps = pl.when(now("action").is_in(list(LAST_STEPS))).then(
         now("action").replace_strict(LAST_STEPS, default=None, return_dtype=pl.List(pl.String))
@@ -342,7 +344,7 @@ def _judged(frame: pl.LazyFrame) -> pl.LazyFrame:
     is_last = steps.is_null() | (_of_events(_event("event")).list.set_intersection(steps).list.len() > 0)
     has_failed = (now("message") == "Error").fill_null(False) | is_rolled_back | never_built
     has_ended = last_end.is_not_null() & (last_open < last_end).fill_null(True) & (is_last | has_failed)
-    is_over = has_ended | never_built | never_ran | now("action").is_in(list(STEPLESS))
+    is_over = (has_ended & ~is_building) | never_built | never_ran | now("action").is_in(list(STEPLESS))
     ended = pl.coalesce(last_end, pl.when(never_ran).then(_server(TERMINATED_AT)), now("updated_at"))
     return frame.with_columns(is_over=is_over, has_failed=has_failed, ended_at=pl.when(is_over).then(instant(ended)))
 

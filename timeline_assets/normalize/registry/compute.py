@@ -67,8 +67,8 @@ def _action(
     return span(f"compute.instance.{name}", category, f"Server {{name}} {done}", failed, severity=severity)
 
 
-def _migration(name: str, what: str, severity: int = 1) -> tuple[EventType, ...]:
-    title = f"Server {{name}}: {what} to another host"
+def _migration(name: str, kind: str, severity: int = 1) -> tuple[EventType, ...]:
+    title = f"Server {{name}}: migration ({kind})"
     return span(f"compute.migration.{name}", "migration", title, f"{title} failed", severity=severity)
 
 
@@ -116,9 +116,9 @@ TYPES: tuple[EventType, ...] = (
     ),
     *_action("migrate", "migrated", "migration", "migration"),
     *_action("evacuate", "evacuated", "evacuation", "migration", 4),
-    *_migration("resize", "move for a resize"),
-    *_migration("cold_migration", "cold migration"),
-    *_migration("live_migration", "live migration"),
+    *_migration("resize", "resize"),
+    *_migration("cold_migration", "cold"),
+    *_migration("live_migration", "live"),
     *_migration("evacuation", "evacuation", 4),
     EventType("compute.instance.update", "provisioning", "Server {name} changed"),
     EventType("compute.instance.error", "provisioning", "Server {name} went into error", 4),
