@@ -23,7 +23,8 @@ def is_followed(connection: psycopg.Connection, cloud: str) -> bool:
     (is_held,) = connection.execute(
         """select exists (select from pg_locks where locktype = 'advisory' and granted
             and database = (select oid from pg_database where datname = current_database())
-            and classid::bigint = hashtext(%s)::bigint & 4294967295 and objid::bigint = hashtext(%s)::bigint & 4294967295)""",
+            and classid::bigint = hashtext(%s)::bigint & 4294967295
+            and objid::bigint = hashtext(%s)::bigint & 4294967295)""",
         (_CLASS, cloud),
     ).fetchone()
     return is_held

@@ -10,9 +10,9 @@ import dagster as dg
 
 from timeline_assets.errors import SourceError
 from timeline_assets.normalize.schema import FACT, OBSERVATION
+from timeline_assets.raw.harvest import Harvested
 from timeline_assets.raw.windows import Window
 from timeline_assets.sources.base import Source
-from timeline_assets.sources.openstack import CODES
 from timeline_assets.wiring import columns, keys, report
 from timeline_assets.wiring.edge import Edge
 from timeline_assets.wiring.partitions import windows_of
@@ -55,11 +55,9 @@ def _raw(cloud: str, source: Source) -> dg.AssetsDefinition:
     )
     def raw(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         edge: Edge = context.resources.edge
-        done: list[Window] = []
+        done: dict[Window, Harvested] = {}
         errors: dict[Window, SourceError] = {}
         windows = windows_of(context)
-        # what was polled before the run is known to fail; asking again is the next poll's business
-        may_retry = not any((cloud, source.name, window) in edge.polled for window in windows)
         for window in windows:
             try:
                 with report.explained(apart_from=SourceError):
@@ -70,18 +68,19 @@ def _raw(cloud: str, source: Source) -> dg.AssetsDefinition:
                     break
                 continue
             context.add_asset_metadata(report.metadata(result), partition_key=window.key)
-            done.append(window)
+            done[window] = result
         with edge.pipeline.connect() as connection:
             preview = report.table(report.raw_rows(connection, cloud, source.name))
         if errors:
-            # the step fails, but what it read was read: those windows are materialized all the same
-            for window in done:
-                context.log_event(dg.AssetMaterialization(context.asset_key, partition=window.key))
-            raise report.gaps(
-                errors,
-                len(windows) - len(done) - len(errors),
-                may_retry=may_retry and all(error.code in TRANSIENT for error in errors.values()),
-            )
+            may_retry = edge.may_retry and all(error.code in TRANSIENT for error in errors.values())
+            may_retry = may_retry and context.retry_number < RETRY.max_retries
+            for window, result in done.items():
+                if may_retry:
+                    edge.kept[cloud, source.name, window] = result
+                else:
+                    # the step fails, but these windows are materialized all the same
+                    context.log_event(dg.AssetMaterialization(context.asset_key, partition=window.key))
+            raise report.gaps(errors, len(windows) - len(done) - len(errors), may_retry=may_retry)
         return dg.MaterializeResult(metadata={"newest records": dg.MetadataValue.md(preview)})
 
     return raw
@@ -134,8 +133,8 @@ def _topology(cloud: str, sources: tuple[Source, ...]) -> dg.AssetsDefinition:
 
 
 _FINAL_DESCRIPTIONS = {
-    "attributions": "Every decision whose event it is: the rule, the way through the topology, the evidence. Append-only.",
-    "quarantine": "Events whose owner is not proven, with the reason and what would release them. Never shown to a tenant.",
+    "attributions": "Every decision whose event it is: the rule, the way through the topology, the evidence.",
+    "quarantine": "Events whose owner is not proven, with the reason and what would release them; no tenant sees them.",
     "events": "What happened, once each, whatever roads it came on: the provider's timeline.",
     "tenant_events": "What each tenant may see of it: already redacted, under row-level security.",
 }

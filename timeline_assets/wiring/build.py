@@ -82,7 +82,7 @@ def _for_one_run(settings: Settings) -> dg.ResourceDefinition:
     """The edge of a run: opened when an asset first asks for it, closed when the run ends, however it ends."""
 
     def edge_of_a_run(context: dg.InitResourceContext) -> Iterator[Edge]:
-        edge = Edge(lambda: open_pipeline(settings))
+        edge = Edge(lambda: open_pipeline(settings), may_retry=True)
         if context.run is not None and context.instance is not None:
             keep_connections(context.instance)
             context.instance.add_run_tags(context.run.run_id, {keys.WORKER: upkeep.this_worker()})
@@ -95,7 +95,7 @@ def _for_one_run(settings: Settings) -> dg.ResourceDefinition:
 
 
 def _kept(settings: Settings) -> Edge:
-    """The edge of the code server's own process: its sensors ask every half a minute, and opening takes longer than that."""
+    """The edge of the code server's own process, for its sensors: they ask more often than opening is worth."""
     edge = Edge(lambda: open_pipeline(settings))
     atexit.register(edge.close)
     return edge

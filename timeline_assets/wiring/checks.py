@@ -21,12 +21,13 @@ LOOK_BACK = timedelta(hours=48)
 #: More than this share of events without a proven owner is worth a person's time.
 QUARANTINE_SHARE = 0.05
 
-COVERAGE, DRIFT, UNMAPPED, QUARANTINE, CONSISTENT = "coverage", "schema_drift", "unmapped_types", "quarantine_share", "keys"
+COVERAGE, DRIFT, UNMAPPED = "coverage", "schema_drift", "unmapped_types"
+QUARANTINE, CONSISTENT = "quarantine_share", "keys"
 
 
 def cloud_checks(cloud: str, sources: tuple[Source, ...]) -> dg.AssetChecksDefinition:
     """All checks of one cloud."""
-    attributions, quarantine, events, tenant_events = keys.final_keys(cloud)
+    _, quarantine, events, tenant_events = keys.final_keys(cloud)
     coverage = "No window of the last 48 hours is a gap: what failed is read again, or a person knows why."
     drift = "Every field that the normalizer reads is in the newest records, and no record had to be set aside."
 
@@ -37,10 +38,14 @@ def cloud_checks(cloud: str, sources: tuple[Source, ...]) -> dg.AssetChecksDefin
             *(dg.AssetCheckSpec(DRIFT, asset=keys.raw_key(cloud, s.name), description=drift) for s in sources),
             dg.AssetCheckSpec(UNMAPPED, asset=events, description="The registry knows every event's type."),
             dg.AssetCheckSpec(
-                QUARANTINE, asset=quarantine, description=f"At most {QUARANTINE_SHARE:.0%} of events lack a proven owner."
+                QUARANTINE,
+                asset=quarantine,
+                description=f"At most {QUARANTINE_SHARE:.0%} of events lack a proven owner.",
             ),
             dg.AssetCheckSpec(CONSISTENT, asset=events, description="Each event has one row and one key."),
-            dg.AssetCheckSpec(CONSISTENT, asset=tenant_events, description="Each tenant row is of an event that the tenant owns."),
+            dg.AssetCheckSpec(
+                CONSISTENT, asset=tenant_events, description="Each tenant row is of an event that the tenant owns."
+            ),
         ],
         required_resource_keys={"edge"},
         can_subset=True,
@@ -70,7 +75,11 @@ def _all(
     for asset in (events, tenant_events):
         own = {name: count for name, count in faults.items() if name.startswith("tenant") == (asset == tenant_events)}
         yield dg.AssetCheckResult(
-            passed=not any(own.values()), asset_key=asset, check_name=CONSISTENT, severity=dg.AssetCheckSeverity.ERROR, metadata=own
+            passed=not any(own.values()),
+            asset_key=asset,
+            check_name=CONSISTENT,
+            severity=dg.AssetCheckSeverity.ERROR,
+            metadata=own,
         )
 
 

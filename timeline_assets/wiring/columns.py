@@ -39,4 +39,5 @@ def tables() -> dict[str, dg.TableSchema]:
 def frame(schema: pl.Schema, table: str) -> dg.TableSchema:
     """A frame's columns; those that end in `table` under the same name are described as there."""
     said = {column.name: column.description for column in tables()[table].columns}
-    return dg.TableSchema([dg.TableColumn(name, str(kind), description=said.get(name)) for name, kind in schema.items()])
+    described = [dg.TableColumn(name, str(kind), description=said.get(name)) for name, kind in schema.items()]
+    return dg.TableSchema(described)

@@ -44,16 +44,19 @@ class Stages:
 class Edge:
     """One process's way to the stages.
 
-    `polled` holds what was read before the run that reports it (the follower polls first, and starts a run only for what
-    is new): the raw asset takes it from there and does not ask the cloud again. `on_done` is told of each window that a
-    stage has finished: (stage, cloud, source or None, window, result or error). `again` makes the stages redo what was
-    done (`timeline rebuild`).
+    `polled` holds what was read before the run that reports it (the follower polls first, and starts a run only for
+    what is new): the raw asset takes it from there and does not ask the cloud again. `on_done` is told of each window
+    that a stage has finished: (stage, cloud, source or None, window, result or error). `again` makes the stages redo
+    what was done (`timeline rebuild`); `may_retry` lets a step that failed for a passing reason be tried once more, with
+    the windows that it could read in `kept`.
     """
 
     opening: Callable[[], AbstractContextManager[Pipeline]]
-    stages: Stages = Stages()
+    stages: Stages = field(default_factory=Stages)
     polled: dict[Read, Polled] = field(default_factory=dict)
     again: bool = False
+    may_retry: bool = False
+    kept: dict[Read, Harvested] = field(default_factory=dict)
     on_done: Callable[[str, str, str | None, Window, Any], None] = lambda *_: None
     _made_anew: dict[str, Absorbed] = field(default_factory=dict, repr=False)
     _stack: ExitStack = field(default_factory=ExitStack, repr=False)
@@ -77,7 +80,10 @@ class Edge:
         return self._told("raw", cloud, source.name, window, lambda: self._harvested(cloud, source, window))
 
     def _harvested(self, cloud: str, source: Source, window: Window) -> Harvested:
-        polled = self.polled.pop((cloud, source.name, window), Polled())
+        read = (cloud, source.name, window)
+        if read in self.kept:
+            return self.kept.pop(read)
+        polled = self.polled.pop(read, Polled())
         if polled.harvested is None:
             return self.stages.harvest(self.pipeline, cloud, source, window, fetched=polled.fetched)
         known = polled.harvested
@@ -128,5 +134,3 @@ class Edge:
         with self._lock:
             self._pipeline = None
             self._stack.close()
-
-

@@ -10,12 +10,14 @@ Whoever follows a cloud holds a lock in the database (alive.py); a second follow
 from __future__ import annotations
 
 import logging
+import signal
 import threading
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -23,17 +25,15 @@ import psycopg
 
 from timeline_assets.config import Settings
 from timeline_assets.errors import DatabaseError, SourceError, TimelineError
-from timeline_assets.pipeline import Pipeline
+from timeline_assets.pipeline import Pipeline, open_pipeline
 from timeline_assets.raw.coverage import GAP, due
 from timeline_assets.raw.harvest import Harvested, Polled, poll
 from timeline_assets.raw.windows import Window
-from timeline_assets.sources import SOURCES
 from timeline_assets.sources.base import Source
 from timeline_assets.wiring import alive, measures, sensors
 from timeline_assets.wiring.build import sources_of
-from timeline_assets.wiring.edge import Edge, Stages
-from timeline_assets.wiring.instance import open_instance
-from timeline_assets.wiring.runs import Runner
+from timeline_assets.wiring.edge import Edge
+from timeline_assets.wiring.runs import Parts, Runner
 
 log = logging.getLogger("timeline.follow")
 
@@ -55,31 +55,22 @@ MOST_REMEMBERED = 5000
 Clock = Callable[[], datetime]
 
 
-def follow(
-    settings: Settings,
-    pipeline: Pipeline,
-    stop: threading.Event,
-    *,
-    sources: tuple[Source, ...] = SOURCES,
-    stages: Stages | None = None,
-    instance: dg.DagsterInstance | None = None,
-) -> None:
-    """Follow all configured clouds until `stop` is set; then everything under way has ended or is safe to cut off."""
-    followers: dict[str, CloudFollower] = {}
+def follow(settings: Settings, stop: threading.Event | None = None, *, parts: Parts | None = None) -> None:
+    """Follow all configured clouds until `stop` is set; without one, until SIGINT or SIGTERM.
 
-    def on_done(stage: str, cloud: str, source: str | None, window: Window, outcome: Any) -> None:
-        followers[cloud].on_done(stage, source, window, outcome)
+    Then everything under way has ended, or is safe to cut off.
 
-    edge = Edge(lambda: nullcontext(pipeline), stages or Stages(), on_done=on_done)
-    with nullcontext(instance) if instance else open_instance(settings, pipeline.database) as used:
-        runner = Runner(settings, used, edge, sources)
-        for cloud in settings.clouds:
-            own = sources_of(settings, cloud.name, sources)
-            followers[cloud.name] = CloudFollower(pipeline, cloud.name, own, edge, runner)
+    Raises:
+        DatabaseError: the database cannot be reached to begin with; later it is waited for.
+    """
+    stop = stop or _stop_on_signal()
+    parts = parts or Parts()
+    with open_pipeline(settings) as pipeline, parts.instance_of(settings, pipeline) as instance:
+        followers = followers_of(pipeline, instance, parts)
         threads = [
-            threading.Thread(target=work, args=(stop,), name=f"{name} {cloud.cloud}", daemon=True)
-            for cloud in followers.values()
-            for name, work in (("poll", cloud.keep_polling), ("run", cloud.keep_running))
+            threading.Thread(target=work, args=(stop,), name=f"{name} {follower.cloud}", daemon=True)
+            for follower in followers
+            for name, work in (("poll", follower.keep_polling), ("run", follower.keep_running))
         ]
         for thread in threads:
             thread.start()
@@ -89,12 +80,51 @@ def follow(
             thread.join(max(0.0, deadline - time.monotonic()))
 
 
+def followers_of(pipeline: Pipeline, instance: dg.DagsterInstance, parts: Parts) -> list[CloudFollower]:
+    """One follower per configured cloud, all on one set of definitions."""
+    followers: dict[str, CloudFollower] = {}
+
+    def on_done(stage: str, cloud: str, source: str | None, window: Window, outcome: Any) -> None:
+        followers[cloud].on_done(stage, source, window, outcome)
+
+    settings = pipeline.settings
+    edge = Edge(lambda: nullcontext(pipeline), parts.stages, on_done=on_done)
+    runner = Runner(settings, instance, edge, parts.sources)
+    for cloud in settings.clouds:
+        own = sources_of(settings, cloud.name, parts.sources)
+        clock = partial(pipeline.now, cloud.name)
+        followers[cloud.name] = CloudFollower(pipeline, cloud.name, own, edge, runner, clock)
+    return list(followers.values())
+
+
+def _stop_on_signal() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+class Complaints:
+    """Errors for the log: each once, and again only after a while, however often it comes back."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[str, float]] = {}
+
+    def add(self, what: str, error: Exception) -> None:
+        is_ours = isinstance(error, TimelineError)
+        said = f"{error} {error.remedy}".strip() if is_ours else f"{type(error).__name__}: {error}"
+        before, at = self._last.get(what, ("", 0.0))
+        if said != before or time.monotonic() - at > QUIET_SECONDS:
+            self._last[what] = (said, time.monotonic())
+            log.error("%s: %s", what, said, exc_info=None if is_ours else error)
+
+
 @dataclass
 class CloudFollower:
     """One cloud's polls and runs.
 
-    A source's window is *busy* from the poll's begin until what it found is stored, and is not polled meanwhile. `_to_run`
-    is what waits for a run: by window and source what was polled, or None where only the stages behind raw have work.
+    A source's window is *busy* from the poll's begin until what it found is stored, and is not polled meanwhile.
+    `_to_run` waits for a run: by window and source what was polled, or None where only the stages behind raw have work.
     """
 
     pipeline: Pipeline
@@ -102,14 +132,14 @@ class CloudFollower:
     sources: tuple[Source, ...]
     edge: Edge
     runner: Runner
-    clock: Clock = lambda: datetime.now(UTC)
+    clock: Clock
     _busy: set[tuple[str, Window]] = field(default_factory=set)
     _shown: dict[tuple[str, Window], tuple[str, str | None]] = field(default_factory=dict)
     _to_run: dict[Window, dict[str, Polled | None]] = field(default_factory=dict)
     _retries: dict[Window, tuple[int, datetime]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _news: threading.Event = field(default_factory=threading.Event)
-    _complaints: Complaints = field(default_factory=lambda: Complaints())
+    _complaints: Complaints = field(default_factory=Complaints)
 
     # Polling --------------------------------------------------------------------------------------------------------
 
@@ -264,18 +294,3 @@ class CloudFollower:
                     for name, of in left:
                         if of == window:
                             self._to_run.setdefault(window, {}).setdefault(name, None)
-
-
-class Complaints:
-    """Errors for the log: each once, and again only after a while, however often it comes back."""
-
-    def __init__(self) -> None:
-        self._last: dict[str, tuple[str, float]] = {}
-
-    def add(self, what: str, error: Exception) -> None:
-        said = f"{error} {error.remedy}".strip() if isinstance(error, TimelineError) else f"{type(error).__name__}: {error}"
-        before, at = self._last.get(what, ("", 0.0))
-        if said != before or time.monotonic() - at > QUIET_SECONDS:
-            self._last[what] = (said, time.monotonic())
-            is_ours = not isinstance(error, TimelineError)
-            log.error("%s: %s", what, said, exc_info=error if is_ours else None)

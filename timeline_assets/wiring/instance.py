@@ -66,6 +66,15 @@ def keep_connections(instance: dg.DagsterInstance) -> None:
     instance.optimize_for_webserver(statement_timeout=120_000, pool_recycle=3600, max_overflow=20)
 
 
+def share_between_threads(instance: dg.DagsterInstance) -> None:
+    """Let several threads execute runs on this instance at the same time.
+
+    Every run's start would set up Python's logging anew, even with nothing to set up: that closes the handlers of runs
+    in other threads, and waits for a lock that such a run holds while it waits for logging's own.
+    """
+    instance.get_yaml_python_handlers = list  # type: ignore[method-assign]
+
+
 def instance_config(cores: int, retention: RetentionSettings) -> dict[str, Any]:
     """What holds for every instance, whatever its storage."""
     # ticks are purged by Dagster itself; the event log is not (wiring/upkeep.py)
@@ -73,7 +82,7 @@ def instance_config(cores: int, retention: RetentionSettings) -> dict[str, Any]:
     return {
         "telemetry": {"enabled": False},
         "nux": {"enabled": False},
-        # the stages say what they do in events; capturing stdout would swap file descriptors under the follower's threads
+        # the stages tell what they do in events; capturing stdout would swap file descriptors under threads
         "compute_logs": {
             "module": "dagster._core.storage.noop_compute_log_manager",
             "class": "NoOpComputeLogManager",

@@ -1,4 +1,4 @@
-"""What the asset checks measure: plain questions to the database, each with a bounded answer. Knows nothing of Dagster."""
+"""What the asset checks measure: plain questions to the database, with bounded answers. Knows nothing of Dagster."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def key_faults(connection: psycopg.Connection, cloud: str, since: datetime) -> d
 
 
 def drift(connection: psycopg.Connection, cloud: str, source: Source) -> tuple[int, list[str], list[str]]:
-    """Newest live records of a source looked at; fields its normalizer reads that none of them has; fields it ignores."""
+    """Newest live records looked at; fields the normalizer reads that none of them has; fields that it ignores."""
     found = connection.execute(
         """with newest as (select body::jsonb as body from raw.latest
             where cloud = %s and source = %s and gone_at is null order by observed_at desc limit %s)

@@ -7,7 +7,7 @@ import dagster as dg
 from timeline_assets.config import Settings
 from timeline_assets.raw.windows import KEY_FORMAT, Window
 
-#: Windows of one backfill run: a run's fixed cost (about 5 CPU seconds) is shared, and one that dies loses a day at most.
+#: Windows of one backfill run: a run's fixed cost (some CPU seconds) is shared, and one that dies loses a day at most.
 WINDOWS_PER_RUN = 24
 
 #: One policy for all assets: mixed ones cannot be in one run.

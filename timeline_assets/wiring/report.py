@@ -38,7 +38,7 @@ def metadata(result: Any) -> dict[str, dg.MetadataValue]:
     return shown
 
 
-def _entry(value: Any) -> dg.MetadataValue | None:
+def _entry(value: Any) -> dg.MetadataValue | None:  # noqa: PLR0911 - one line a type
     match value:
         case None | "":
             return None
@@ -55,9 +55,8 @@ def _entry(value: Any) -> dg.MetadataValue | None:
         case str():
             return dg.MetadataValue.text(value)
         case Mapping():
-            return dg.MetadataValue.md(table(pl.DataFrame({"": list(value), "rows": list(value.values())}))) if value else None
-        case Window():
-            return dg.MetadataValue.text(value.key)
+            counts = pl.DataFrame({"": list(value), "rows": list(value.values())})
+            return dg.MetadataValue.md(table(counts)) if value else None
         case Iterable():
             parts = [part.key if isinstance(part, Window) else str(part) for part in value]
             return dg.MetadataValue.text(", ".join(parts)) if parts else None
@@ -151,17 +150,21 @@ _NEWEST = """with newest as (
     where cloud = %(cloud)s and occurred_at >= %(start)s and occurred_at < %(end)s
     order by occurred_at desc, event_id desc limit %(limit)s) """
 _FINAL = {
-    "attributions": _NEWEST
-    + """select n.occurred_at, n.title, a.owner_scope, a.owner_project_id, a.rule, a.confidence
+    "attributions": _NEWEST  # noqa: S608 - our own text
+    + """
+        select n.occurred_at, n.title, a.owner_scope, a.owner_project_id, a.rule, a.confidence
         from newest n cross join lateral (
             select * from timeline.attributions a where a.event_id = n.event_id order by a.version desc limit 1) a
         order by n.occurred_at desc""",
     "quarantine": """select occurred_at, source, reason, detail, attempts from timeline.quarantine
         where cloud = %(cloud)s and resolved_at is null order by occurred_at desc, event_id limit %(limit)s""",
-    "events": _NEWEST
-    + """select occurred_at, event_type, severity, outcome, title, owner_scope from newest order by occurred_at desc""",
-    "tenant_events": _NEWEST
-    + """select t.occurred_at, t.tenant_project_id, t.event_type, t.title, t.actor_label
+    "events": _NEWEST  # noqa: S608 - our own text
+    + """
+        select occurred_at, event_type, severity, outcome, title, owner_scope from newest
+        order by occurred_at desc""",
+    "tenant_events": _NEWEST  # noqa: S608 - our own text
+    + """
+        select t.occurred_at, t.tenant_project_id, t.event_type, t.title, t.actor_label
         from newest n join timeline.tenant_events t on t.event_id = n.event_id and t.occurred_at = n.occurred_at
         order by t.occurred_at desc""",
 }

@@ -5,9 +5,9 @@ They stand in the UI like any other and cost a tenth of a launched one, which st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,19 +15,23 @@ import dagster as dg
 
 from timeline_assets.config import Settings
 from timeline_assets.errors import SourceError
+from timeline_assets.normalize.stage import Normalized
 from timeline_assets.pipeline import Pipeline
+from timeline_assets.raw.harvest import Harvested
 from timeline_assets.raw.windows import HOUR, Window
 from timeline_assets.sources import SOURCES, named
 from timeline_assets.sources.base import Source
 from timeline_assets.wiring import keys
 from timeline_assets.wiring.build import build_defs, sources_of
 from timeline_assets.wiring.edge import Edge, Stages
-from timeline_assets.wiring.instance import open_instance
+from timeline_assets.wiring.instance import open_instance, share_between_threads
 from timeline_assets.wiring.partitions import WINDOWS_PER_RUN, range_tags
 from timeline_assets.wiring.upkeep import this_worker
 
 #: What the runs say goes into their events; the console belongs to the command.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+OnProgress = Callable[["Progress"], None]
 
 #: Clouds that one command works on at the same time.
 CLOUDS_AT_A_TIME = 4
@@ -51,12 +55,13 @@ class Progress:
 class Result:
     """What was done with one source of one cloud.
 
-    `seen`, `new`, `updated`, `unchanged`, `gone` and `set_aside` count records, `events` what they mean; `quarantined` are
-    the events of these windows whose owner is not proven now. `gaps` are the windows that could not be read.
+    `seen`, `new`, `updated`, `unchanged`, `gone` and `set_aside` count records, `events` what they mean; `quarantined`
+    are the events of these windows whose owner is not proven now. `gaps` are the windows that could not be read.
     """
 
     cloud: str
     source: str
+    windows: int = 0
     seen: int = 0
     new: int = 0
     updated: int = 0
@@ -67,12 +72,32 @@ class Result:
     quarantined: int = 0
     requests: int = 0
     gaps: dict[Window, SourceError] = field(default_factory=dict)
-    _windows: set[Window] = field(default_factory=set, repr=False)
 
-    @property
-    def windows(self) -> int:
-        """How many windows were worked on."""
-        return len(self._windows)
+    def add(self, window: Window, outcome: Harvested | Normalized | SourceError) -> None:
+        """Count one window that a stage has finished."""
+        match outcome:
+            case SourceError():
+                self.gaps[window] = outcome
+            case Harvested():
+                self.gaps.pop(window, None)
+                for name in ("seen", "new", "updated", "unchanged", "gone", "set_aside", "requests"):
+                    setattr(self, name, getattr(self, name) + getattr(outcome, name))
+            case Normalized():
+                self.events += outcome.facts
+                self.set_aside += outcome.set_aside
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a test may replace: the sources, the stages, the Dagster instance (the one of `timeline up`)."""
+
+    sources: tuple[Source, ...] = SOURCES
+    stages: Stages = field(default_factory=Stages)
+    instance: dg.DagsterInstance | None = None
+
+    def instance_of(self, settings: Settings, pipeline: Pipeline) -> AbstractContextManager[dg.DagsterInstance]:
+        """The instance that runs stand in."""
+        return nullcontext(self.instance) if self.instance else open_instance(settings, pipeline.database)
 
 
 class Runner:
@@ -81,6 +106,7 @@ class Runner:
     def __init__(
         self, settings: Settings, instance: dg.DagsterInstance, edge: Edge, sources: tuple[Source, ...] = SOURCES
     ) -> None:
+        share_between_threads(instance)
         self.instance = instance
         defs = build_defs(settings, {"edge": edge, "sources": sources})
         self._jobs = {cloud.name: defs.resolve_job_def(keys.harvest_job(cloud.name)) for cloud in settings.clouds}
@@ -106,17 +132,15 @@ class Runner:
         )
 
 
-def harvest_windows(
+def harvest_windows(  # noqa: PLR0917 - what is asked for, in the order in which one says it
     settings: Settings,
     pipeline: Pipeline,
     clouds: Sequence[str],
     sources: Sequence[str] | None,
     windows: Sequence[Window],
-    on_progress: Callable[[Progress], None] = lambda _: None,
+    on_progress: OnProgress = lambda _: None,
     *,
-    all_sources: tuple[Source, ...] = SOURCES,
-    stages: Stages | None = None,
-    instance: dg.DagsterInstance | None = None,
+    parts: Parts | None = None,
 ) -> list[Result]:
     """Harvest windows now, from the sources to the tenants' rows, as runs that the UI shows.
 
@@ -130,53 +154,51 @@ def harvest_windows(
         One result per cloud and source that was asked for, in that order.
 
     Raises:
-        ConfigurationError: a cloud or source is unknown.
+        ConfigurationError: a cloud or source is unknown, or a window lies in the future.
         TimelineError: what no gap can stand for, such as a database that is gone.
     """
-    chosen = {cloud: _chosen(settings, cloud, sources, all_sources) for cloud in clouds}
-    results = {(cloud, name): Result(cloud, name) for cloud in clouds for name in chosen[cloud]}
+    work = _Work(settings, pipeline, clouds, sources, on_progress, parts or Parts())
 
     def harvest(runner: Runner, cloud: str) -> None:
+        facts = [keys.facts_key(cloud, name) for name in work.chosen[cloud]]
         for some in stretches(windows):
-            names = chosen[cloud]
-            read = [key(cloud, name) for key in (keys.raw_key, keys.facts_key) for name in names]
-            runner.run(cloud, read, some, "harvest")
-            # a run of its own: what could be read goes on, whatever could not
+            runner.run(cloud, [*(keys.raw_key(cloud, name) for name in work.chosen[cloud]), *facts], some, "harvest")
+            # runs of their own: what could be read goes on, whatever could not
             runner.run(cloud, keys.behind(cloud), some, "harvest")
+            for others in stretches(work.taken_stored(cloud) - set(some)):
+                runner.run(cloud, [*facts, *keys.behind(cloud)], others, "harvest")
 
-    _work(settings, pipeline, clouds, harvest, results, on_progress, all_sources=all_sources, stages=stages, instance=instance)
-    _count_quarantine(pipeline, results, windows)
-    return list(results.values())
+    work.do(harvest)
+    return work.counted(windows)
 
 
 def rebuild(
     settings: Settings,
     pipeline: Pipeline,
     clouds: Sequence[str],
-    on_progress: Callable[[Progress], None] = lambda _: None,
+    on_progress: OnProgress = lambda _: None,
     *,
-    all_sources: tuple[Source, ...] = SOURCES,
-    stages: Stages | None = None,
-    instance: dg.DagsterInstance | None = None,
+    parts: Parts | None = None,
 ) -> list[Result]:
     """Make everything behind raw anew, for every window that has records; no source is asked.
 
     What does not change is not written; an event whose owner is decided otherwise now moves to the other tenant.
+
+    Raises:
+        TimelineError: what no gap can stand for, such as a database that is gone.
     """
-    chosen = {cloud: _chosen(settings, cloud, None, all_sources) for cloud in clouds}
-    results = {(cloud, name): Result(cloud, name) for cloud in clouds for name in chosen[cloud]}
+    work = _Work(settings, pipeline, clouds, None, on_progress, parts or Parts())
     stored = {cloud: _stored_windows(pipeline, cloud) for cloud in clouds}
 
     def make_anew(runner: Runner, cloud: str) -> None:
         # all facts before any owner: a window's owner may be proven by another's evidence
         for some in stretches(stored[cloud]):
-            runner.run(cloud, [keys.facts_key(cloud, name) for name in chosen[cloud]], some, "rebuild")
+            runner.run(cloud, [keys.facts_key(cloud, name) for name in work.chosen[cloud]], some, "rebuild")
         for some in stretches(stored[cloud]):
             runner.run(cloud, keys.behind(cloud), some, "rebuild")
 
-    _work(settings, pipeline, clouds, make_anew, results, on_progress, all_sources=all_sources, stages=stages, instance=instance, again=True)
-    _count_quarantine(pipeline, results, [window for windows in stored.values() for window in windows])
-    return list(results.values())
+    work.do(make_anew, again=True)
+    return work.counted([window for windows in stored.values() for window in windows])
 
 
 def stretches(windows: Iterable[Window]) -> Iterator[list[Window]]:
@@ -191,80 +213,77 @@ def stretches(windows: Iterable[Window]) -> Iterator[list[Window]]:
         yield stretch
 
 
-def _chosen(
-    settings: Settings, cloud: str, names: Sequence[str] | None, all_sources: tuple[Source, ...]
-) -> list[str]:
-    for name in names or ():
-        named(name)
-    return [s.name for s in sources_of(settings, cloud, all_sources) if names is None or s.name in names]
+class _Work:
+    """What a command does with some sources of some clouds, and what has come of it."""
 
+    def __init__(  # noqa: PLR0917
+        self,
+        settings: Settings,
+        pipeline: Pipeline,
+        clouds: Sequence[str],
+        sources: Sequence[str] | None,
+        on_progress: OnProgress,
+        parts: Parts,
+    ) -> None:
+        for name in sources or ():
+            named(name)
+        self._settings, self._pipeline, self._parts, self._on_progress = settings, pipeline, parts, on_progress
+        self.chosen = {
+            cloud: [s.name for s in sources_of(settings, cloud, parts.sources) if sources is None or s.name in sources]
+            for cloud in clouds
+        }
+        self._results = {(cloud, name): Result(cloud, name) for cloud in clouds for name in self.chosen[cloud]}
+        self._first_stage = ""
+        self._stored: dict[str, set[Window]] = {cloud: set() for cloud in clouds}
+        self._errors: list[BaseException] = []
 
-def _work(
-    settings: Settings,
-    pipeline: Pipeline,
-    clouds: Sequence[str],
-    work: Callable[[Runner, str], None],
-    results: Mapping[tuple[str, str], Result],
-    on_progress: Callable[[Progress], None],
-    *,
-    all_sources: tuple[Source, ...],
-    stages: Stages | None,
-    instance: dg.DagsterInstance | None,
-    again: bool = False,
-) -> None:
-    """Do the work of each cloud, several at a time; an error that no gap stands for is raised when all have ended."""
-    errors: list[Exception] = []
+    def taken_stored(self, cloud: str) -> set[Window]:
+        """The windows in which something was stored since the last call: a record lies in the window of its own time."""
+        stored, self._stored[cloud] = self._stored[cloud], set()
+        return stored
 
-    def note(stage: str, cloud: str, source: str | None, window: Window, outcome: Any) -> None:
+    def do(self, work: Callable[[Runner, str], None], *, again: bool = False) -> None:
+        """Do the work of each cloud, several at a time; what no gap stands for is raised when all have ended."""
+        self._first_stage = "normalize" if again else "raw"
+        edge = Edge(lambda: nullcontext(self._pipeline), self._parts.stages, again=again, on_done=self._note)
+        with self._parts.instance_of(self._settings, self._pipeline) as instance:
+            runner = Runner(self._settings, instance, edge, self._parts.sources)
+            with ThreadPoolExecutor(CLOUDS_AT_A_TIME) as pool:
+                ended = [pool.submit(work, runner, cloud) for cloud in self.chosen]
+            self._errors += filter(None, (future.exception() for future in ended))
+        if self._errors:
+            raise self._errors[0]
+
+    def counted(self, windows: Sequence[Window]) -> list[Result]:
+        """The results, with what lies in quarantine of these windows."""
+        if windows:
+            with self._pipeline.connect() as connection:
+                found = connection.execute(
+                    """select cloud, source, count(*) from timeline.quarantine
+                    where resolved_at is null and occurred_at >= %s and occurred_at < %s group by cloud, source""",
+                    (min(windows).start, max(windows).end),
+                ).fetchall()
+            for cloud, source, count in found:
+                if (cloud, source) in self._results:
+                    self._results[cloud, source].quarantined = count
+        return list(self._results.values())
+
+    def _note(self, stage: str, cloud: str, source: str | None, window: Window, outcome: Any) -> None:
         if isinstance(outcome, Exception) and not isinstance(outcome, SourceError):
-            errors.append(outcome)
+            self._errors.append(outcome)
         elif source is not None:
-            _count(results[cloud, source], stage, window, outcome)
-        on_progress(Progress(stage, cloud, source, window, outcome))
-
-    edge = Edge(lambda: nullcontext(pipeline), stages or Stages(), again=again, on_done=note)
-    opened = nullcontext(instance) if instance else open_instance(settings, pipeline.database)
-    with opened as used, ThreadPoolExecutor(CLOUDS_AT_A_TIME) as pool:
-        runner = Runner(settings, used, edge, all_sources)
-        for future in [pool.submit(work, runner, cloud) for cloud in clouds]:
-            if (error := future.exception()) is not None:
-                errors.append(error)
-    if errors:
-        raise errors[0]
-
-
-def _count(result: Result, stage: str, window: Window, outcome: Any) -> None:
-    result._windows.add(window)
-    match stage, outcome:
-        case "raw", SourceError():
-            result.gaps[window] = outcome
-        case "raw", _:
-            result.gaps.pop(window, None)
-            for name in ("seen", "new", "updated", "unchanged", "gone", "set_aside", "requests"):
-                setattr(result, name, getattr(result, name) + getattr(outcome, name))
-        case "normalize", _:
-            result.events += outcome.facts
-            result.set_aside += outcome.set_aside
-
-
-def _count_quarantine(
-    pipeline: Pipeline, results: Mapping[tuple[str, str], Result], windows: Sequence[Window]
-) -> None:
-    if not windows:
-        return
-    with pipeline.connect() as connection:
-        for cloud, source, count in connection.execute(
-            """select cloud, source, count(*) from timeline.quarantine
-            where resolved_at is null and occurred_at >= %s and occurred_at < %s group by cloud, source""",
-            (min(windows).start, max(windows).end),
-        ):
-            if (cloud, source) in results:
-                results[cloud, source].quarantined = count
+            self._results[cloud, source].add(window, outcome)
+            if stage == self._first_stage:
+                self._results[cloud, source].windows += 1
+            if isinstance(outcome, Harvested):
+                self._stored[cloud] |= set(outcome.windows)
+        self._on_progress(Progress(stage, cloud, source, window, outcome))
 
 
 def _stored_windows(pipeline: Pipeline, cloud: str) -> list[Window]:
     with pipeline.connect() as connection:
         rows = connection.execute(
-            "select distinct window_start from raw.attempts where cloud = %s and replaced_by is null order by 1", (cloud,)
+            "select distinct window_start from raw.attempts where cloud = %s and replaced_by is null order by 1",
+            (cloud,),
         ).fetchall()
     return [Window(start) for (start,) in rows]

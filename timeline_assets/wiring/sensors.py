@@ -1,13 +1,13 @@
 """What sets runs off when nobody follows: a sensor for each cloud, and the one that carries old windows downstream.
 
-`timeline up` starts a follower (follow.py), which is quicker and far cheaper than a launched run; then these sensors see
-that it lives and have nothing to do. With a plain ``dagster dev`` they do its work, about once a minute.
+`timeline up` starts a follower (follow.py), which is quicker and far cheaper than a launched run; then these sensors
+see that it lives and have nothing to do. With a plain ``dagster dev`` they do its work, about once a minute.
 """
 
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 
 import dagster as dg
 
@@ -42,7 +42,7 @@ def following(cloud: str, sources: tuple[Source, ...], edge: Edge) -> dg.SensorD
                 return dg.SkipReason("A follower reads this cloud.")
         if context.instance.get_runs_count(_own(cloud)):
             return dg.SkipReason("The last run that was asked for is still to be done.")
-        now = datetime.now(UTC)
+        now = edge.pipeline.now(cloud)
         to_read: dict[Window, set[str]] = defaultdict(set)
         for source, window in due(edge.pipeline, cloud, sources, now):
             to_read[window].add(source.name)

@@ -1,4 +1,4 @@
-"""What keeps an instance healthy: windows sealed, old months and files dropped, Dagster's event log bounded, orphans ended.
+"""What keeps an instance healthy: windows sealed, old data dropped, Dagster's event log bounded, orphans ended.
 
 Dagster purges its own ticks but never its event log, and a run whose worker died together with its code server stays
 STARTED for ever. Both would be found only when the disk is full or a pool is.
@@ -35,7 +35,9 @@ _CURSOR = "timeline/event-log-kept-to"
 # The event log
 
 
-def purge_runs(instance: dg.DagsterInstance, *, older_than: datetime, gone_before: datetime, most: int = MOST) -> dict[str, int]:
+def purge_runs(
+    instance: dg.DagsterInstance, *, older_than: datetime, gone_before: datetime, most: int = MOST
+) -> dict[str, int]:
     """Delete finished runs older than `older_than` that nothing hangs on; returns how many were deleted and thinned.
 
     A run that holds the newest materialization of a partition is what Dagster believes of that partition: it keeps its
@@ -153,26 +155,30 @@ def orphans_sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
 # Jobs and schedules
 
 
-def jobs(settings: Settings, sources: Mapping[str, tuple[Source, ...]]) -> list[dg.JobDefinition | UnresolvedAssetJobDefinition]:
+def jobs(
+    settings: Settings, sources: Mapping[str, tuple[Source, ...]]
+) -> list[dg.JobDefinition | UnresolvedAssetJobDefinition]:
     """What is done now and then: checks, sealing, retention. One step per cloud, so that none waits for another's."""
-    seals = [_seal_op(cloud, sources[cloud]) for cloud in sources]
-    retirements = [_retire_op(cloud, sources[cloud]) for cloud in sources]
+    sealing = [_seal_op(cloud, sources[cloud]) for cloud in sources]
+    dropping = [_drop_old_months, _purge_event_log(settings), *(_retire_op(cloud, sources[cloud]) for cloud in sources)]
 
-    @dg.job(name=SEAL, description="Compacts the raw files of windows that are proven.", executor_def=dg.in_process_executor)
+    @dg.job(
+        name=SEAL,
+        description="Compacts the raw files of windows that are proven.",
+        executor_def=dg.in_process_executor,
+    )
     def seal_windows() -> None:
-        for seal in seals:
-            seal()
+        for op in sealing:
+            op()
 
     @dg.job(
         name=RETAIN,
-        description="Drops what is older than the configured retention: months of the timeline, raw files, Dagster's events.",
+        description="Drops what is older than configured: months of the timeline, raw files, Dagster's events.",
         executor_def=dg.in_process_executor,
     )
     def retention() -> None:
-        _drop_old_months()
-        _purge_event_log(settings)()
-        for retire in retirements:
-            retire()
+        for op in dropping:
+            op()
 
     return [
         dg.define_asset_job(

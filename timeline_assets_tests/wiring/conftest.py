@@ -59,7 +59,9 @@ class World:
 
     @property
     def stages(self) -> Stages:
-        def harvest_here(pipeline: Pipeline, cloud: str, source: Source, window: Window, *, fetched: Fetched | None = None):
+        def harvest_here(
+            pipeline: Pipeline, cloud: str, source: Source, window: Window, *, fetched: Fetched | None = None
+        ):
             reader = self.reader(pipeline, cloud, source)
             return harvest(pipeline, cloud, source, window, reader=reader, fetched=fetched, clock=lambda: self.now)
 
@@ -71,7 +73,14 @@ class World:
     def network(self, cloud: str, id: str, when: datetime, **more: Any) -> None:
         """One more network, or a newer version of one."""
         stamp = when.strftime("%Y-%m-%dT%H:%M:%SZ")
-        body = {"id": id, "name": id, "project_id": PROJECT, "tenant_id": PROJECT, "status": "ACTIVE", "admin_state_up": True}
+        body = {
+            "id": id,
+            "name": id,
+            "project_id": PROJECT,
+            "tenant_id": PROJECT,
+            "status": "ACTIVE",
+            "admin_state_up": True,
+        }
         body |= {"shared": False, "router:external": False, "mtu": 1450, "subnets": [], "tags": [], "description": ""}
         body |= {"created_at": stamp, "updated_at": stamp, "revision_number": 1, **more}
         others = [known for known in self.networks.get(cloud, []) if known["id"] != id]
@@ -131,12 +140,8 @@ def edge(pipeline: Pipeline, world: World) -> Edge:
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """A Dagster instance on files of its own, set up as the product's are."""
-    from timeline_assets.wiring.instance import instance_config  # noqa: PLC0415
-
-    with dg.DagsterInstance.local_temp(
-        str(tmp_path), overrides=instance_config(2, Settings.model_fields["retention"].default)
-    ) as instance:
+    """A Dagster instance in memory."""
+    with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path)) as instance:
         yield instance
 
 
