@@ -92,10 +92,14 @@ def up(settings: Settings, say: Say) -> None:
         with Supervisor(logs, say, embedded=embedded) as supervisor, contextlib.ExitStack() as at_the_end:
             try:
                 database = _start(settings, supervisor, at_the_end, note, say)
+                is_empty = not _has_events(database)
                 while True:
                     supervisor.pause(LOOK_SECONDS)
                     supervisor.watch()
                     _keep_database(database, say)
+                    if is_empty and _has_events(database):
+                        is_empty = False
+                        say("The first events are in: ./timeline events")
             except Stopped:
                 say("\nStopping …")
         say("Stopped. The next start goes on where this one was.")
@@ -207,6 +211,12 @@ def _web_server(home: Path, host: str, port: int) -> list[str]:
 def _python(module: str, *arguments: str) -> list[str]:
     # -P: the working folder is a person's, and a polars.py in it is none of ours
     return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def _has_events(database: Database) -> bool:
+    with contextlib.suppress(DatabaseError), database.connect("provider") as connection:
+        return connection.execute("select exists (select from timeline.events)").fetchone()[0]
+    return False
 
 
 def _keep_database(database: Database, say: Say) -> None:

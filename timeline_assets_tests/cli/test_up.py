@@ -1,0 +1,117 @@
+"""What `timeline up` decides before it starts anything; the whole of it is tried in test_whole.py."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from timeline_assets import up
+from timeline_assets.config import CloudSettings, Settings
+from timeline_assets.errors import TimelineError
+from timeline_assets.up import AlreadyRunning, running
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(state_dir=tmp_path / "state", clouds=(CloudSettings(name="north"),))
+
+
+def test_nothing_runs_where_nothing_was_ever_started(settings):
+    assert running(settings) is None
+    assert not settings.state_dir.exists()
+
+
+def test_who_runs_is_known_by_process_and_address(settings):
+    with up._alone(settings) as note:
+        found = running(settings)
+        assert (found.pid, found.url) == (os.getpid(), None)
+        note("http://127.0.0.1:3000")
+        assert running(settings).url == "http://127.0.0.1:3000"
+    assert running(settings) is None, "a lock ends with its holder, whatever the file says"
+    assert json.loads((settings.state_dir / "up.json").read_text())["pid"] == os.getpid()
+
+
+def test_a_second_one_beside_the_first_is_refused(settings):
+    with up._alone(settings) as note:
+        note("http://127.0.0.1:3000")
+        with pytest.raises(AlreadyRunning) as error, up._alone(settings):
+            pass
+        assert f"process {os.getpid()}, since " in str(error.value)
+        assert str(error.value).endswith("its web server at http://127.0.0.1:3000")
+        assert error.value.remedy.endswith(f"kill {os.getpid()}")
+        assert running(settings).url == "http://127.0.0.1:3000", "the first one's note is untouched"
+
+
+def test_while_the_first_has_not_said_anything_yet(settings):
+    with up._alone(settings):
+        (settings.state_dir / "up.json").write_text("")
+        with pytest.raises(AlreadyRunning) as error, up._alone(settings):
+            pass
+    assert str(error.value) == "timeline up already runs here: still starting"
+
+
+def test_the_state_is_nobody_elses_business(settings):
+    with up._alone(settings):
+        assert stat.S_IMODE(settings.state_dir.stat().st_mode) == 0o700
+        assert stat.S_IMODE((settings.state_dir / "up.json").stat().st_mode) == 0o600
+
+
+def test_a_state_folder_that_cannot_be_used(tmp_path):
+    (tmp_path / "file").write_text("")
+    settings = Settings(state_dir=tmp_path / "file" / "state", clouds=(CloudSettings(name="north"),))
+    with pytest.raises(TimelineError, match="cannot be used: Not a directory") as error, up._alone(settings):
+        pass
+    assert "TIMELINE_HOME" in error.value.remedy
+
+
+def test_a_port_that_is_taken_gives_way_to_the_next():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        assert taken < up._free_port("127.0.0.1", taken) <= taken + up.PORTS_TO_TRY
+    assert up._free_port("127.0.0.1", 0) > 0
+
+
+def test_no_port_is_free(monkeypatch):
+    monkeypatch.setattr(up, "PORTS_TO_TRY", 1)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        with pytest.raises(TimelineError, match=f"No free port from {taken} to {taken}"):
+            up._free_port("127.0.0.1", taken)
+
+
+def test_an_address_that_is_not_of_this_machine():
+    with pytest.raises(TimelineError, match=r"cannot listen on 192\.0\.2\.1"):
+        up._free_port("192.0.2.1", 3000)
+
+
+@pytest.mark.parametrize(
+    ("host", "visible"),
+    [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("::1", "[::1]"), ("north", "north")],
+)
+def test_the_address_is_one_that_a_browser_here_can_open(host, visible):
+    assert up._visible(host) == visible
+
+
+def test_a_deep_state_folder_gets_its_socket_elsewhere(tmp_path):
+    deep = tmp_path / ("x" * 100)
+    deep.mkdir()
+    with contextlib.ExitStack() as stack:
+        path = up._socket(deep, stack)
+        assert len(os.fsencode(path)) <= up.LONGEST_SOCKET_PATH
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert not path.parent.exists()
+
+
+def test_the_demo_is_named_as_what_it_is(tmp_path):
+    demo = Settings(state_dir=tmp_path, clouds=(CloudSettings(name="demo"),))
+    assert "demo" in up._about(demo) and "OS_CLOUD" in up._about(demo)
+
+
+def test_a_real_cloud_is_named(settings):
+    assert up._about(settings) == f"Starting the timeline of north; state in {settings.state_dir}"
