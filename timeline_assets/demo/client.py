@@ -51,8 +51,8 @@ def place(settings: Settings) -> Place:
 
 def now(settings: Settings) -> datetime:
     """What the recorded cloud's clock shows: ours, but for the minute in which the recording is played."""
-    ours, play = datetime.now(UTC), plays.load(settings)
-    return ours if play is None else play.now(ours)
+    play = plays.load(settings)
+    return _ours() if play is None else play.now(_ours())
 
 
 def is_answering(settings: Settings) -> bool:
@@ -76,3 +76,7 @@ def _is_leased(settings: Settings) -> bool:
     except OSError:
         return False
     return False
+
+
+def _ours() -> datetime:
+    return datetime.now(UTC)

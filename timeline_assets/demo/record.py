@@ -99,8 +99,8 @@ def record(
 ) -> int:
     """Write a recording of `cloud` to `path`, a round every `every_seconds`; gives its number of records.
 
-    It ends after `for_seconds`, at Ctrl-C, or when `is_over`; `progress` is told of every round (rounds, records and
-    seconds so far).
+    It begins when everything has been read once, and ends `for_seconds` later, at Ctrl-C, or when `is_over`; `progress`
+    is told of every round (rounds, records and seconds so far).
 
     Raises:
         ConfigurationError: clouds.yaml has no such cloud, or `path` cannot be written.
@@ -114,11 +114,10 @@ def record(
         raise ConfigurationError(
             f"the recording cannot be written to {path}: {error.strerror}", remedy="Name a file in a folder of yours."
         ) from None
-    recorder = _Recorder(lambda: reader(connection, cloud, "record"))
-    began, rounds, written = time.monotonic(), 0, 0
+    recorder, rounds, written = _Recorder(lambda: reader(connection, cloud, "record")), 0, 0
     with file:
         found = list(recorder.round())
-        begins = _now()
+        begins, began = _now(), time.monotonic()
         _write(file, _head(cloud, scope, begins))
         # what stood there when the recording began has been there for all of it
         found = [line | {"at": begins} for line in found]
