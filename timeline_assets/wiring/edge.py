@@ -47,8 +47,8 @@ class Edge:
     `polled` holds what was read before the run that reports it (the follower polls first, and starts a run only for
     what is new): the raw asset takes it from there and does not ask the cloud again. `on_done` is told of each window
     that a stage has finished: (stage, cloud, source or None, window, result or error). `again` makes the stages redo
-    what was done (`timeline rebuild`); `may_retry` lets a step that failed for a passing reason be tried once more, with
-    the windows that it could read in `kept`.
+    what was done (`timeline rebuild`); `may_retry` lets a step that failed for a passing reason be tried once more,
+    with the windows that it could read in `kept`.
     """
 
     opening: Callable[[], AbstractContextManager[Pipeline]]

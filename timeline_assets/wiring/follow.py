@@ -13,7 +13,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -30,7 +30,7 @@ from timeline_assets.raw.coverage import GAP, due
 from timeline_assets.raw.harvest import Harvested, Polled, poll
 from timeline_assets.raw.windows import Window
 from timeline_assets.sources.base import Source
-from timeline_assets.wiring import alive, measures, sensors
+from timeline_assets.wiring import alive, keys, measures, sensors
 from timeline_assets.wiring.build import sources_of
 from timeline_assets.wiring.edge import Edge
 from timeline_assets.wiring.runs import Parts, Runner
@@ -235,15 +235,23 @@ class CloudFollower:
             with self._lock:
                 window = max(self._to_run)
                 found = self._to_run.pop(window)
-            results.append(self._run(window, found))
+            # a failed step would keep what came with it from the timeline
+            failed = {name: polled for name, polled in found.items() if polled is not None and _is_failed(polled)}
+            good = {name: polled for name, polled in found.items() if name not in failed}
+            if good:
+                results.append(self._run(window, good, sensors.selection(self.cloud, _read(good), good)))
+            if failed:
+                results.append(self._run(window, failed, [keys.raw_key(self.cloud, name) for name in sorted(failed)]))
         return results
 
-    def _run(self, window: Window, found: dict[str, Polled | None]) -> dg.ExecuteInProcessResult:
-        polled = {name: what for name, what in found.items() if what is not None}
+    def _run(
+        self, window: Window, found: Mapping[str, Polled | None], selection: Sequence[dg.AssetKey]
+    ) -> dg.ExecuteInProcessResult:
+        polled = _read(found)
         self.edge.polled |= {(self.cloud, name, window): what for name, what in polled.items()}
         started = time.monotonic()
         try:
-            result = self.runner.run(self.cloud, sensors.selection(self.cloud, polled, found), [window], "follow")
+            result = self.runner.run(self.cloud, selection, [window], "follow")
         finally:
             for name in polled:
                 # what a run that broke off did not take is read again
@@ -252,7 +260,7 @@ class CloudFollower:
         outcome = "run" if result.success else "failed run"
         log.info(
             "%s %s: %s: %s %s, %.1f s",
-            *(self.cloud, window.key, ", ".join(sorted(found)) or "the stages behind", outcome, result.run_id[:8]),
+            *(self.cloud, window.key, ", ".join(sorted(found)), outcome, result.run_id[:8]),
             time.monotonic() - started,
         )
         return result
@@ -294,3 +302,11 @@ class CloudFollower:
                     for name, of in left:
                         if of == window:
                             self._to_run.setdefault(window, {}).setdefault(name, None)
+
+
+def _read(found: Mapping[str, Polled | None]) -> dict[str, Polled]:
+    return {name: polled for name, polled in found.items() if polled is not None}
+
+
+def _is_failed(polled: Polled) -> bool:
+    return polled.fetched is None and (polled.harvested is None or polled.harvested.status == GAP)

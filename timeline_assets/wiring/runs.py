@@ -238,7 +238,7 @@ class _Work:
         self._errors: list[BaseException] = []
 
     def taken_stored(self, cloud: str) -> set[Window]:
-        """The windows in which something was stored since the last call: a record lies in the window of its own time."""
+        """The windows in which something was stored since the last call: a record lies where its own time does."""
         stored, self._stored[cloud] = self._stored[cloud], set()
         return stored
 

@@ -101,7 +101,9 @@ def test_a_partition_is_a_window_by_the_same_name(settings):
 
 def test_a_cloud_has_the_sources_that_its_configuration_names(tmp_path):
     chosen = CloudSettings(name="east", sources=("nova_servers", "keystone_projects"))
-    settings = Settings(state_dir=tmp_path, clouds=(chosen,), harvest=HarvestSettings(start=datetime(2024, 5, 1)))
+    settings = Settings(
+        state_dir=tmp_path, clouds=(chosen,), harvest=HarvestSettings(start=datetime(2024, 5, 1, tzinfo=UTC))
+    )
     assert [source.name for source in sources_of(settings, "east")] == ["keystone_projects", "nova_servers"]
 
 
