@@ -111,7 +111,9 @@ def evidence(observations: pl.LazyFrame) -> pl.LazyFrame:
     created, updated = instant(now("created_at")), instant(now("updated_at"))
     pending = frame.filter(_was_never_available(now))
     has_moved = updated.is_between(pl.col("seen_from"), pl.col("observed_at"), closed="right")
-    handed_over = frame.filter(SEEN & (was(OWNER) != now(OWNER)) & has_moved)
+    # Another change in the meantime would have moved it, too.
+    is_alone = (changes(RECORD, (*TRACKED, "status"), verbatim=("metadata",)) == "[]") & has_moved
+    handed_over = frame.filter(SEEN & (was(OWNER) != now(OWNER)) & is_alone)
     return together(
         existence(frame, "snapshot", created_at="created_at"),
         owner(frame, "snapshot", project_id=now(OWNER)),

@@ -164,6 +164,18 @@ def test_a_snapshot_goes_with_its_volume_at_the_time_it_tells():
     assert types(tell(SNAPSHOTS, found)) == ["snapshot.create.end"]
 
 
+@pytest.mark.parametrize("more", [{"name": "renamed"}, {"status": "deleting"}, {"metadata": {"a": "b"}}])
+def test_a_snapshot_that_changed_otherwise_too_does_not_tell_when_it_went(more):
+    handed_over = snapshot(updated_at=told_at(17), **{cinder_snapshots.OWNER: TAKER}, **more)
+    found = looks(SNAPSHOTS, (10, [snapshot()]), (20, [handed_over]))
+    assert owned(prove(SNAPSHOTS, found)) == [(GIVER, at(10), at(10), "changed"), (TAKER, at(20), None, None)]
+
+
+def test_a_change_of_a_snapshot_proves_no_more_than_who_has_it():
+    found = looks(SNAPSHOTS, (10, [snapshot()]), (20, [snapshot(updated_at=told_at(17))]))
+    assert set(prove(SNAPSHOTS, found)["claim"]) == {"created", "seen", "owner", "edge_since"}
+
+
 @pytest.mark.parametrize(
     ("status", "progress", "is_proven"),
     [("creating", "0%", True), ("error", "0%", True), ("error", "100%", False), ("available", "100%", False)],

@@ -350,6 +350,7 @@ def server() -> dict[str, Any]:
 
 
 def test_what_an_action_explains_is_not_told_again(server):
+    rebooting = server | {"OS-EXT-STS:task_state": "reboot_started", "OS-EXT-STS:power_state": 0}
     stopping = server | {"OS-EXT-STS:task_state": "powering-off"}
     stopped = server | {"status": "SHUTOFF", "OS-EXT-STS:vm_state": "stopped", "OS-EXT-STS:power_state": 4}
     moved = stopped | {"OS-EXT-SRV-ATTR:host": "compute2", "flavor": {"original_name": "m1.huge"}, "locked": True}
@@ -360,9 +361,15 @@ def test_what_an_action_explains_is_not_told_again(server):
         "OS-SRV-USG:terminated_at": told_at(45),
     }
     found = looks(
-        nova_servers.SOURCE, (10, [server]), (20, [stopping]), (30, [stopped]), (40, [moved]), (50, [deleted])
+        nova_servers.SOURCE,
+        (10, [server]),
+        (15, [rebooting]),
+        (20, [stopping]),
+        (30, [stopped]),
+        (40, [moved]),
+        (50, [deleted]),
     )
-    assert len(found) == 5
+    assert len(found) == 6
     assert tell(nova_servers.SOURCE, found).is_empty()
 
 
