@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -29,10 +30,19 @@ app = typer.Typer(
 )
 
 
+def _say_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"timeline_assets {version('timeline_assets')}")
+        raise typer.Exit
+
+
 @app.callback()
 def root(
     context: typer.Context,
     demo: Annotated[bool, typer.Option("--demo", help="Use the recorded demo, whatever cloud is configured.")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_say_version, is_eager=True)
+    ] = False,
 ) -> None:
     """What happened in the cloud, in order, and to whom: one timeline for every tenant of an OpenStack cloud."""
     context.obj = {"demo": demo}
