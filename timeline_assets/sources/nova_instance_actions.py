@@ -152,10 +152,9 @@ class Answer:
 def _ask(reader: Reader, version: str, known: Mapping[str, str], question: Question) -> Answer:
     """What is new of one server; nothing where it was purged."""
     path, server = f"/servers/{question.server_id}/os-instance-actions", question.server
-    listed = reader.probe(SERVICE, path, question.since, microversion=version)
     about = _about(server)
     answer = Answer()
-    for action in (listed or {}).get("instanceActions", []):
+    for action in _listed(reader, version, path, question.since):
         if not isinstance(action, dict) or not action.get("request_id"):
             answer.rows.append(action)
             continue
@@ -169,6 +168,19 @@ def _ask(reader: Reader, version: str, known: Mapping[str, str], question: Quest
             if one is not None:
                 answer.rows.append(one["instanceAction"] | ({"server": about} if about else {}))
     return answer
+
+
+def _listed(reader: Reader, version: str, path: str, since: Mapping[str, str | None]) -> list[Any]:
+    """All pages of a server's actions; Nova gives a thousand at a time."""
+    found: list[Any] = []
+    asked = dict(since)
+    while page := reader.probe(SERVICE, path, asked, microversion=version):
+        actions = page.get("instanceActions") or []
+        found += actions
+        if not actions or not page.get("links"):
+            break
+        asked["marker"] = actions[-1]["request_id"]
+    return found
 
 
 def _about(server: Mapping[str, Any] | None) -> dict[str, Any]:

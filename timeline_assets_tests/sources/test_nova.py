@@ -323,6 +323,20 @@ def test_a_server_that_was_purged_meanwhile_is_no_error(nova):
     assert nova.poll() == {}
 
 
+def test_a_server_with_more_actions_than_a_page_holds(nova):
+    nova.has("s1", *(action("reboot", event("compute_reboot_instance", 1, 9), request=f"req-{n}") for n in range(3)))
+    path = "compute/v2.1/servers/s1/os-instance-actions"
+    rows = nova.cloud.answers[path]["instanceActions"]
+
+    def page(query: Mapping[str, list[str]]) -> Answer:
+        first = [row["request_id"] for row in rows].index(query["marker"][0]) + 1 if "marker" in query else 0
+        more = {"links": [{"rel": "next", "href": "http://x"}]} if first + 2 < len(rows) else {}
+        return Answer({"instanceActions": rows[first : first + 2], **more})
+
+    nova.cloud.answers[path] = page
+    assert sorted(nova.poll()) == ["s1/req-0", "s1/req-1", "s1/req-2"]
+
+
 def test_a_past_window_asks_about_the_servers_that_lived_in_it(nova):
     nova.has("before", created=told_at(-9000), updated=told_at(-8000), status="DELETED")
     nova.has("within", created=told_at(-9000), updated=told_at(-5000))
