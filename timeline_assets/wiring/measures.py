@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import polars as pl
@@ -16,8 +18,8 @@ from timeline_assets.store.copy import read_frame
 #: Attempts that came this long ago should have reached the timeline.
 PATIENCE = timedelta(minutes=1)
 
-#: Records looked at to see which fields a service sends.
-SAMPLE = 200
+#: Records looked at to see which fields a service sends, and how few of them say nothing.
+SAMPLE, FEWEST = 200, 3
 
 
 def gaps(connection: psycopg.Connection, cloud: str, since: datetime) -> pl.DataFrame:
@@ -90,17 +92,34 @@ def key_faults(connection: psycopg.Connection, cloud: str, since: datetime) -> d
     return {name: connection.execute(query, values).fetchone()[0] for name, query in faults.items()}
 
 
-def drift(connection: psycopg.Connection, cloud: str, source: Source) -> tuple[int, list[str], list[str]]:
-    """Newest live records looked at; fields the normalizer reads that none of them has; fields that it ignores."""
-    found = connection.execute(
-        """with newest as (select body::jsonb as body from raw.latest
-            where cloud = %s and source = %s and gone_at is null order by observed_at desc limit %s)
-        select (select count(*) from newest), array(select distinct jsonb_object_keys(body) from newest)""",
-        (cloud, source.name, SAMPLE),
-    ).fetchone()
-    records, sent = found[0], set(found[1])
-    read = {field.name for field in declared(source).fields}
-    return records, sorted(read - sent) if records else [], sorted(sent - read)
+@dataclass(frozen=True)
+class Drift:
+    """How a source's records changed their shape: `lost` fields were in every older record and are in none of the
+    newest, though the normalizer reads them; `ignored` are sent and not read."""
+
+    records: int
+    lost: list[str]
+    ignored: list[str]
+
+
+def drift(pipeline: Pipeline, cloud: str, source: Source, since: datetime) -> Drift:
+    """The newest records of a source beside those of its first attempt since then."""
+    with pipeline.connect() as connection:
+        newest = connection.execute(
+            """select body from raw.latest where cloud = %s and source = %s and gone_at is null
+            order by observed_at desc limit %s""",
+            (cloud, source.name, SAMPLE),
+        ).fetchall()
+        older = connection.execute(
+            """select path from raw.attempts where cloud = %s and source = %s and window_start >= %s
+            and replaced_by is null order by window_start, attempt_id limit 1""",
+            (cloud, source.name, since),
+        ).fetchall()
+    stored = pipeline.raw.scan([path for (path,) in older]).filter(op="seen").head(SAMPLE).select("body").collect()
+    now, before = [set(json.loads(body)) for (body,) in newest], [set(json.loads(body)) for body in stored["body"]]
+    sent, read = set().union(*now), {field.name for field in declared(source).fields}
+    always = set.intersection(*before) if len(before) >= FEWEST and len(now) >= FEWEST else set()
+    return Drift(len(now), sorted((always - sent) & read), sorted(sent - read))
 
 
 def declared(source: Source) -> pl.Struct:
