@@ -39,11 +39,13 @@ class CloudSettings(_Model):
     """One cloud. `os_cloud` is its name in clouds.yaml (default: the same name)."""
 
     name: Name
-    os_cloud: str | None = None
-    region: str | None = None
+    os_cloud: str | None = Field(None, description="Its entry in clouds.yaml; default: the section's own name")
+    region: str | None = Field(None, description="The region to read; default: the one clouds.yaml names")
     sources: tuple[str, ...] | None = Field(None, description="Names of the sources to harvest; default: all")
-    service_projects: tuple[str, ...] = Field(("service",), description="Projects, by id or name in the service domain")
-    service_domain: str = Field("default", description="The domain id in which service projects and users are named")
+    service_projects: tuple[str, ...] = Field(
+        ("service",), description="Projects of services, by id or by name in the service domain"
+    )
+    service_domain: str = Field("default", description="Id of the domain in which service projects and users are named")
     service_users: tuple[str, ...] = Field(
         (
             "nova",
@@ -58,13 +60,13 @@ class CloudSettings(_Model):
             "designate",
             "mistral",
         ),
-        description="Users, by id or name in the service domain, that act for services",
+        description="Users that act for services, by id or by name in the service domain",
     )
     volume_transfers: bool = Field(
         True, description="False: this cloud's policy forbids transfers, so a volume's first owner is its only one"
     )
     concurrency: int = Field(4, ge=1, le=64, description="Requests to this cloud at a time")
-    timeout_seconds: float = Field(30, gt=0)
+    timeout_seconds: float = Field(30, gt=0, description="How long to wait for one answer")
 
     @property
     def is_demo(self) -> bool:
@@ -75,44 +77,56 @@ class HarvestSettings(_Model):
     """How windows are read."""
 
     start: datetime | None = Field(
-        None, description="First hour of the partitions; default: 30 days before first start"
+        None, description="First hour that can be harvested; default: 30 days before the first start"
     )
-    overlap_seconds: int = Field(300, ge=0)
-    slack_seconds: int = Field(30, ge=0)
-    margin_seconds: int = Field(2, ge=0, description="Never read up to the server's own now, but this much before it")
-    settle_seconds: int | None = Field(None, ge=0, description="Overrides every source's settle delay")
-    poll_seconds: float | None = Field(None, gt=0, description="Overrides every source's polling interval")
+    overlap_seconds: int = Field(300, ge=0, description="How far before a window reading begins: what arrived late")
+    slack_seconds: int = Field(30, ge=0, description="How far beyond a window's ends reading goes: clocks that differ")
+    margin_seconds: int = Field(2, ge=0, description="Read up to so much before the cloud's own now")
+    settle_seconds: int | None = Field(
+        None, ge=0, description="When a closed hour is read again; default: each source's own"
+    )
+    poll_seconds: float | None = Field(
+        None, gt=0, description="How often the open hour is read; default: each source's own"
+    )
     chunk_rows: int = Field(100_000, ge=1000, description="Records handled at a time: bounds memory")
 
 
 class RetentionSettings(_Model):
     """How long things are kept."""
 
-    timeline_days: int = Field(400, ge=1)
-    raw_extra_days: int = Field(30, ge=0, description="Raw lives this much longer than the timeline")
-    dagster_event_log_days: int = Field(14, ge=1)
+    timeline_days: int = Field(400, ge=1, description="Events, by whole months")
+    raw_extra_days: int = Field(30, ge=0, description="Raw records live this much longer than the timeline")
+    dagster_event_log_days: int = Field(14, ge=1, description="Dagster's own log of finished runs")
 
 
 class StoreSettings(_Model):
     """Where raw files lie: a folder, or any object store that Polars reads (``s3://…``, ``gs://…``, ``az://…``)."""
 
-    raw_url: str | None = None
-    storage_options: dict[str, SecretStr] = {}
+    raw_url: str | None = Field(
+        None, description="A folder, or s3://…, gs://…, az://…; default: raw in the state folder"
+    )
+    storage_options: dict[str, SecretStr] = Field({}, description="What the object store needs: credentials, endpoint")
 
 
 class WebSettings(_Model):
     """Where Dagster's web server listens."""
 
-    host: str = "127.0.0.1"
-    port: int = Field(3000, ge=0, le=65535)
+    host: str = Field(
+        "127.0.0.1", description="Dagster's pages have no log-in: beyond loopback put a proxy before them"
+    )
+    port: int = Field(3000, ge=0, le=65535, description="Or the next free one; 0: any")
 
 
 class Settings(_Model):
     """Everything a run needs to know; frozen. See :func:`load`."""
 
-    state_dir: Path
-    database_url: str | None = Field(None, repr=False)
-    dagster_database_url: str | None = Field(None, repr=False)
+    state_dir: Path = Field(description="Database, raw records, logs, secrets; default: .timeline beside the project")
+    database_url: str | None = Field(
+        None, repr=False, description="PostgreSQL 15 or newer; default: one of our own in the state folder"
+    )
+    dagster_database_url: str | None = Field(
+        None, repr=False, description="Where Dagster keeps its runs; default: beside the timeline"
+    )
     clouds: tuple[CloudSettings, ...]
     harvest: HarvestSettings = HarvestSettings()
     retention: RetentionSettings = RetentionSettings()
@@ -191,12 +205,20 @@ def load(*, demo: bool = False, environ: dict[str, str] | None = None) -> Settin
         settings = Settings(**{**data, "clouds": tuple(listed)})
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
+        place = ".".join(_places(first["loc"], listed))
         raise ConfigurationError(
             f"{path}: {place}: {first['msg']}", remedy="See docs/configuration.md for every key and its default."
         ) from None
     state = path.absolute().parent / settings.state_dir
     return settings.model_copy(update={"state_dir": state / DEMO if settings.is_demo else state})
+
+
+def _places(found: tuple[int | str, ...], clouds: list[dict]) -> list[str]:
+    """Where in the file, in its own words: a cloud by its name."""
+    match found:
+        case ("clouds", int(number), *rest):
+            return ["clouds", clouds[number]["name"], *map(str, rest)]
+    return [str(part) for part in found]
 
 
 def inherited(settings: Settings, **more: str) -> dict[str, str]:

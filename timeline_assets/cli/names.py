@@ -15,8 +15,8 @@ SHOWN = 12
 SHORTEST_PREFIX = 8
 
 PROJECTS: LiteralString = """
-    select distinct r.cloud, r.resource_id as id, r.resource_type as type, r.name, d.resource_id as domain_id,
-        d.name as domain_name
+    select distinct r.cloud, r.resource_id as id, r.resource_type as type, r.name, d.resource_id as within_id,
+        d.name as within
     from topology.resources r
     left join topology.ownership o on o.cloud = r.cloud and o.resource_id = r.resource_id
         and o.resource_type = 'project' and o.recorded_to is null
@@ -25,13 +25,17 @@ PROJECTS: LiteralString = """
     where r.resource_type = 'project' and r.recorded_to is null and (%(cloud)s::text is null or r.cloud = %(cloud)s)"""
 
 RESOURCES: LiteralString = """
-    select distinct r.cloud, r.resource_id as id, r.resource_type as type, r.name, o.project_id as domain_id,
-        p.name as domain_name
+    select distinct r.cloud, r.resource_id as id, r.resource_type as type, r.name,
+        coalesce(o.project_id, o.domain_id) as within_id, concat_ws('/', d.name, p.name) as within
     from topology.resources r
     left join topology.ownership o on o.cloud = r.cloud and o.resource_id = r.resource_id
-        and o.resource_type = r.resource_type and o.recorded_to is null and o.valid_to is null
+        and o.resource_type = r.resource_type and o.recorded_to is null
     left join topology.resources p on p.cloud = r.cloud and p.resource_id = o.project_id
         and p.resource_type = 'project' and p.recorded_to is null and p.valid_to is null
+    left join topology.ownership po on po.cloud = r.cloud and po.resource_id = o.project_id
+        and po.resource_type = 'project' and po.recorded_to is null and po.valid_to is null
+    left join topology.resources d on d.cloud = r.cloud and d.resource_id = coalesce(po.domain_id, o.domain_id)
+        and d.resource_type = 'domain' and d.recorded_to is null and d.valid_to is null
     where r.recorded_to is null and (%(cloud)s::text is null or r.cloud = %(cloud)s)
       and (%(project)s::text is null or exists (select from topology.ownership w where w.cloud = r.cloud
           and w.resource_id = r.resource_id and w.recorded_to is null and w.project_id = %(project)s))"""
@@ -39,14 +43,14 @@ RESOURCES: LiteralString = """
 
 @dataclass(frozen=True)
 class Named:
-    """A project with its domain, or another resource with its project (in `domain_id`, `domain_name`)."""
+    """A project, `within` its domain, or another resource, `within` its project (``domain/project``)."""
 
     cloud: str
     id: str
     type: str
     name: str | None
-    domain_id: str | None
-    domain_name: str | None
+    within_id: str | None
+    within: str | None
 
 
 def project(connection: psycopg.Connection, asked: str, *, cloud: str | None = None) -> Named:
@@ -66,22 +70,24 @@ def project(connection: psycopg.Connection, asked: str, *, cloud: str | None = N
     )
 
 
-def resource(
+def resources(
     connection: psycopg.Connection, asked: str, *, cloud: str | None = None, project_id: str | None = None
-) -> Named:
-    """The resource of an id (or its first characters) or a name; `project_id` narrows it to what a project owned.
+) -> list[Named]:
+    """The resource of an id (or its beginning), or those of a name; `project_id` narrows to what a project owned.
 
-    Raises :class:`ConfigurationError` like :func:`project`.
+    One name may have been several resources of one project, one after the other: they are all meant. In two projects
+    it is two things. Raises :class:`ConfigurationError` like :func:`project`.
     """
     values = {"cloud": cloud, "project": project_id, "name": asked, "prefix": f"{asked}%"}
     is_prefix = len(asked) >= SHORTEST_PREFIX and all(c in "0123456789abcdef-" for c in asked.lower())
     by_name: LiteralString = " and (r.resource_id = %(name)s or r.name = %(name)s)"
     found = _found(connection, RESOURCES + by_name, values)
+    if found and len({(one.cloud, one.type, one.within_id) for one in found}) == 1 and found[0].within_id:
+        return found
     if not found and is_prefix:
         found = _found(connection, RESOURCES + " and r.resource_id like %(prefix)s", values)
-    return _only(
-        found, f"resource {asked!r}", "Give its id, or narrow it: --tenant, --cloud. `timeline events` shows both."
-    )
+    remedy = "Give its id, or narrow it: --tenant, --cloud. `timeline events` shows both."
+    return [_only(found, f"resource {asked!r}", remedy)]
 
 
 def known(connection: psycopg.Connection, ids: Iterable[tuple[str, str | None]]) -> dict[tuple[str, str], str]:
@@ -100,7 +106,7 @@ def known(connection: psycopg.Connection, ids: Iterable[tuple[str, str | None]])
 
 def _found(connection: psycopg.Connection, query: LiteralString, values: dict[str, str | None]) -> list[Named]:
     with connection.cursor(row_factory=class_row(Named)) as cursor:
-        cursor.execute(query + " order by cloud, domain_name, name, id limit 200", values)
+        cursor.execute(query + " order by cloud, within, name, id limit 200", values)
         return cursor.fetchall()
 
 
@@ -121,5 +127,5 @@ def _only(found: list[Named], what: str, remedy: str) -> Named:
 
 
 def _within(candidate: Named) -> str:
-    within = candidate.domain_name or candidate.domain_id
+    within = candidate.within or candidate.within_id
     return f"{within}/" if within else ""

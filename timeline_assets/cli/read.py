@@ -190,11 +190,7 @@ def events(
         )
     with reading(settings_of(context)) as connection:
         owner = names.project(connection, tenant, cloud=cloud) if tenant else None
-        target = (
-            names.resource(connection, resource, cloud=cloud, project_id=owner.id if owner else None)
-            if resource
-            else None
-        )
+        targets = names.resources(connection, resource, cloud=cloud, project_id=owner and owner.id) if resource else []
         conditions: list[tuple[LiteralString, dict[str, Any]]] = [
             ("cloud = %(cloud)s", {"cloud": cloud}),
             (
@@ -202,8 +198,8 @@ def events(
                 {"owner": owner and owner.id, "owner_cloud": owner and owner.cloud},
             ),
             (
-                "cloud = %(target_cloud)s and resource_id = %(target)s",
-                {"target": target and target.id, "target_cloud": target and target.cloud},
+                "cloud = %(target_cloud)s and resource_id = any(%(targets)s)",
+                {"targets": [one.id for one in targets], "target_cloud": targets[0].cloud} if targets else {},
             ),
             ("occurred_at >= %(since)s", {"since": start}),
             ("occurred_at < %(until)s", {"until": end}),
@@ -221,6 +217,9 @@ def events(
             {"limit": limit + 1, **{name: value for _, values in chosen for name, value in values.items()}},
         )
         known = {} if as_json else names.known(connection, _mentioned(found))
+    if len(targets) > 1:
+        ids = ", ".join(one.id for one in targets)
+        hint(f"{targets[0].within}/{resource} was {len(targets)} {targets[0].type}s, one after the other: {ids}")
     has_more, found = len(found) > limit, found[:limit][::-1]
     if as_json:
         for row in found:

@@ -40,7 +40,7 @@ def test_an_unknown_command_is_refused(timeline):
     ("toml", "said"),
     [
         ("clouds = 3", "clouds is no table"),
-        ("[clouds.north]\nconcurency = 4", "clouds.0.concurency"),
+        ("[clouds.north]\nconcurency = 4", "clouds.north.concurency"),
         ("[web]\nport = 70000", "web.port"),
         ("[web\n", "is not valid TOML"),
     ],

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from timeline_assets.cli import output, read
-from timeline_assets_tests.cli.conftest import CLOUD, event_id
+from timeline_assets_tests.cli.conftest import CLOUD, event, event_id, resource
 
 
 def titles(ran) -> list[str]:
@@ -100,7 +100,17 @@ def test_a_name_that_is_two_things_is_not_guessed(told):
     ]
     ran = told("events", "--resource", "web-1")
     assert ran.code == 2
-    assert "server s-acme  production/web-1  (cloud north)" in ran.err
+    assert "server s-acme  acme/production/web-1  (cloud north)" in ran.err
+
+
+def test_a_name_that_was_two_servers_of_one_project_means_both(told, database):
+    with database.connect("pipeline") as connection:
+        resource(connection, "server", "s-acme-2", "web-1", project_id="p-acme")
+        event(connection, 7, 6, "Server web-1 created again", "compute.instance.create.end", "s-acme-2", "p-acme")
+    ran = told("events", "--json", "--resource", "web-1", "--tenant", "acme/production")
+    assert len(titles(ran)) == 4
+    assert ran.err == "acme/production/web-1 was 2 servers, one after the other: s-acme, s-acme-2\n"
+    assert told("events", "--resource", "web-1").code == 2, "globex has one, too"
 
 
 def test_more_than_the_limit_is_said_beside_the_answer(told):
