@@ -222,6 +222,20 @@ def test_an_older_observation_never_replaces_a_newer_one(pipeline, things, clock
     assert [json.loads(body)["n"] for _, body, *_ in rows(pipeline, LATEST, "east")] == [2, 1]
 
 
+def test_a_record_seen_after_a_scan_began_is_not_missing_from_it(pipeline, things, clock):
+    whole, part = things(Shape.MUTABLE), things(Shape.MUTABLE)
+    whole.is_complete = True
+    fetched = fetch(pipeline, "east", whole.source(), hour("10"), whole, clock=clock)
+    clock.tick(seconds=5)
+    part.put("a", at("10:05:03"), n=1)
+    run(pipeline, part)
+    run(pipeline, whole, fetched=fetched)
+    assert rows(pipeline, LATEST, "east") == [("a", rows(pipeline, LATEST, "east")[0][1], None, None)]
+    clock.tick(seconds=5)
+    run(pipeline, whole)
+    assert rows(pipeline, "select missing_from, missing_since from raw.latest") == [(at("10:05:05"), at("10:05:10"))]
+
+
 def test_of_several_answers_about_one_record_the_newest_counts(pipeline, things):
     cloud = things(Shape.MUTABLE)
     for minute, n in ((3, 3), (1, 1), (2, 2)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections import Counter
 from datetime import timedelta
 
@@ -17,18 +18,19 @@ from timeline_assets.raw.windows import Window
 from timeline_assets.sources.base import Record, Shape
 from timeline_assets_tests.raw.telling import Clock, Cloud, at, failing, rows, told
 
-KEYS = st.sampled_from("abcd")
-READS = ("good", "good", "good", "partial", "failed", "gap", "killed", "twice", "polled", "malformed")
+KEYS, LATE, PAUSES = "abc", (0, 0, 3, 70, 130), (1, 10, 45)
+READS = ("good", "good", "partial", "failed", "gap", "killed", "twice", "polled", "malformed")
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("change"), KEYS, st.sampled_from([0, 0, 3, 70, 130])),
-        st.tuples(st.just("delete"), KEYS),
+        st.tuples(st.just("change"), st.sampled_from(KEYS), st.sampled_from(LATE)),
+        st.tuples(st.just("delete"), st.sampled_from(KEYS)),
         st.tuples(st.just("read"), st.sampled_from(READS)),
-        st.tuples(st.just("wait"), st.sampled_from([1, 10, 45])),
-        st.tuples(st.just("rebuild")),
+        st.tuples(st.just("wait"), st.sampled_from(PAUSES)),
+        st.just(("rebuild",)),
     ),
-    max_size=25,
+    max_size=20,
 )
+SHAPES = (Shape.SNAPSHOT, Shape.MUTABLE, Shape.LOG)
 NUMBERS = itertools.count()
 
 
@@ -131,13 +133,38 @@ class Life:
         assert dict(rows(self.pipeline, counted, self.name)) == Counter(row[0] for row in stored)
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
-@given(shape=st.sampled_from([Shape.SNAPSHOT, Shape.MUTABLE, Shape.LOG]), steps=STEPS)
-def test_any_life_of_a_source(pipeline, shape, steps):
+def live(pipeline, shape: Shape, steps) -> None:
     life = Life(pipeline, shape)
     for name, *arguments in steps:
         getattr(life, name)(*arguments)
         life.check()
     life.check_all()
+
+
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(shape=st.sampled_from(SHAPES), steps=STEPS)
+def test_any_short_life_of_a_source(pipeline, shape, steps):
+    live(pipeline, shape, steps)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_long_life_of_a_source(pipeline, seed):
+    """Hypothesis prefers short lives of few things; these are long, and everything happens in them."""
+    chance = random.Random(seed)
+
+    def step() -> tuple:
+        match chance.choices(("change", "delete", "read", "wait", "rebuild"), (30, 20, 45, 4, 1))[0]:
+            case "change":
+                return "change", chance.choice(KEYS), chance.choice(LATE)
+            case "delete":
+                return "delete", chance.choice(KEYS)
+            case "read":
+                return "read", chance.choice(READS)
+            case "wait":
+                return "wait", chance.choice(PAUSES)
+            case name:
+                return (name,)
+
+    live(pipeline, SHAPES[seed % 3], [step() for _ in range(80)])
