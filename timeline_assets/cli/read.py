@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, LiteralString
 
 import psycopg
 import typer
 from psycopg.rows import dict_row
+from rich.cells import cell_len
+from rich.text import Text
 
 from timeline_assets.cli import names
 from timeline_assets.cli.app import command, settings_of
 from timeline_assets.cli.instants import instant
 from timeline_assets.cli.output import (
+    UNBOUNDED,
     Cell,
     coloured,
     console,
@@ -33,6 +37,8 @@ from timeline_assets.store.database import Database, open_database
 SEVERITIES = {"unknown": 0, "info": 1, "low": 2, "medium": 3, "high": 4, "critical": 5}
 SEVERITY_WORDS = {number: word for word, number in SEVERITIES.items()}
 SEVERITY_STYLES = {0: "dim", 3: "yellow", 4: "red", 5: "bold white on red"}
+#: Characters: of a screen that has room for who did it, and of a title however narrow the screen.
+LEAST_WIDE, LEAST_TITLE = 100, 16
 STATUS_STYLES = {"gap": "red", "proven": "green", "unknown": "dim"}
 
 CloudOption = Annotated[str | None, typer.Option("--cloud", metavar="NAME", help="Only this cloud.")]
@@ -232,31 +238,50 @@ def events(
         hint(f"The newest {limit:,}; there are more: --limit, or narrow it with --since, --tenant, --resource, --type.")
 
 
+@dataclass(frozen=True)
+class Column:
+    """A column of `timeline events`: shown on a screen of `least_screen` and wider, cut to `most` characters there."""
+
+    header: str
+    cell: Callable[[dict[str, Any]], str]
+    least_screen: int = 0
+    most: int | None = None
+
+
 def _show_events(found: Sequence[dict[str, Any]], known: dict[tuple[str, str], str]) -> None:
     """As many columns as the terminal has room for; without a terminal all, whole."""
-    wide = console().width
+    screen = console().width
     several = len({row["cloud"] for row in found}) > 1
-    columns: list[tuple[Any, Any]] = [
-        ({"header": "time (UTC)", "min_width": 14}, _when),
-        (
-            {"header": "level", "min_width": 4},
-            lambda row: coloured(SEVERITY_WORDS[row["severity"]], SEVERITY_STYLES.get(row["severity"])),
-        ),
-        *([({"header": "cloud"}, lambda row: row["cloud"])] if several else []),
-        (
-            {"header": "what", "ratio": 3},
-            lambda row: coloured(text(row["title"]), "red" if row["outcome"] == "failure" else None),
-        ),
-        *([({"header": "type", "ratio": 2}, lambda row: row["event_type"])] if wide >= 130 else []),
-        *([({"header": "resource", "ratio": 2}, lambda row: row["resource_id"])] if wide >= 170 else []),
-        ({"header": "owner", "ratio": 1, "min_width": 10}, lambda row: _owner(row, known)),
-        *([({"header": "by", "ratio": 1}, lambda row: _actor(row, known))] if wide >= 100 else []),
-        (
-            {"header": "event", "min_width": 8},
-            lambda row: str(row["event_id"]) if wide >= 200 else str(row["event_id"])[:8],
-        ),
+    what = Column("what", lambda row: coloured(text(row["title"]), "red" if row["outcome"] == "failure" else None))
+    columns = [
+        Column("time (UTC)", _when),
+        Column("level", lambda row: coloured(SEVERITY_WORDS[row["severity"]], SEVERITY_STYLES.get(row["severity"]))),
+        *([Column("cloud", lambda row: row["cloud"])] if several else []),
+        what,
+        Column("type", lambda row: row["event_type"], least_screen=130, most=36),
+        Column("resource", lambda row: row["resource_id"], least_screen=190, most=36),
+        Column("owner", lambda row: _owner(row, known), least_screen=70, most=20 if screen < LEAST_WIDE else 32),
+        Column("by", lambda row: _actor(row, known), least_screen=LEAST_WIDE, most=16),
+        Column("event", lambda row: str(row["event_id"]) if screen >= UNBOUNDED else str(row["event_id"])[:8]),
     ]
-    table([header for header, _ in columns], [[cell(row) for _, cell in columns] for row in found])
+    shown = [column for column in columns if screen >= column.least_screen]
+    cells = [[column.cell(row) for row in found] for column in shown]
+    widths = {}
+    if screen < UNBOUNDED:
+        widths = {
+            column.header: min(max(map(_width, [column.header, *values])), column.most or screen)
+            for column, values in zip(shown, cells, strict=True)
+            if column is not what
+        }
+        widths["what"] = max(screen - sum(widths.values()) - 2 * len(widths), LEAST_TITLE)
+    table(
+        [{"header": column.header, "max_width": widths.get(column.header)} for column in shown],
+        ([column.cell(row) for column in shown] for row in found),
+    )
+
+
+def _width(cell: str) -> int:
+    return Text.from_markup(cell).cell_len if isinstance(cell, Cell) else cell_len(cell)
 
 
 def _when(row: dict[str, Any]) -> str:
@@ -322,7 +347,9 @@ def explain(
 
     with reading(settings_of(context)) as connection:
         explanation = explanation_of(connection, event_id)
-        known = names.known(connection, _mentioned([explanation.event]))
+        candidates = (explanation.quarantine or {}).get("candidates") or []
+        also = [(explanation.event["cloud"], one.get("id")) for one in candidates if isinstance(one, dict)]
+        known = names.known(connection, [*_mentioned([explanation.event]), *also])
     if as_json:
         json_document(
             {
@@ -356,7 +383,7 @@ def _show_event(event: dict[str, Any], known: dict[tuple[str, str], str]) -> Non
         ("request", event["request_id"]),
         ("changes", "; ".join(f"{c['path']}: {c['old']} → {c['new']}" for c in event["changes"])),
         ("message", event["message"]),
-        ("seen by", "; ".join(f"{w['source']} {w['key']} at {w['observed_at']}" for w in event["witnesses"])),
+        ("seen by", "; ".join(f"{w['source']} {w['key']} at {_time(w['observed_at'])}" for w in event["witnesses"])),
         ("record", event["raw_ref"]),
     )
 
@@ -397,15 +424,30 @@ def _show_decisions(explanation: Any, known: dict[tuple[str, str], str]) -> None
         _facts(
             ("reason", quarantine["reason"]),
             ("detail", quarantine["detail"]),
-            ("candidates", "; ".join(str(candidate) for candidate in quarantine["candidates"])),
+            ("candidates", "; ".join(_candidate(event["cloud"], one, known) for one in quarantine["candidates"])),
             ("released by", explanation.released_by),
         )
 
 
+def _candidate(cloud: str, candidate: Any, known: dict[tuple[str, str], str]) -> str:
+    if not isinstance(candidate, dict):
+        return str(candidate)
+    id = candidate.get("id")
+    name = known.get((cloud, id))
+    return f"{candidate.get('type')} {id}" + (f" ({name})" if name else "")
+
+
 def _hop(hop: dict[str, Any]) -> str:
-    spell = f" ({hop.get('valid_from') or 'ever'} to {hop.get('valid_to') or 'now'})" if "valid_from" in hop else ""
+    spell = (
+        f" ({_time(hop['valid_from']) or 'ever'} to {_time(hop['valid_to']) or 'now'})" if "valid_from" in hop else ""
+    )
     relation = f"{hop['relation']} " if hop.get("relation") else ""
     return f"{relation}{hop.get('type')} {hop.get('id')}{spell}"
+
+
+def _time(written: str | None) -> str:
+    """An instant of a JSON column as a person reads it."""
+    return text(datetime.fromisoformat(written)) if written else ""
 
 
 def _facts(*facts: tuple[str, Any]) -> None:

@@ -46,12 +46,24 @@ def test_events_show_the_newest_last_with_names_for_ids(told):
     ]
 
 
-def test_events_fit_the_terminal(told, monkeypatch):
+@pytest.mark.parametrize("width", [60, 80, 100, 140, 200])
+def test_events_fit_the_terminal(told, database, monkeypatch, width):
+    with database.connect("pipeline") as connection:
+        event(connection, 8, 7, "Server " + "long " * 40, "compute.instance.create.end", "s-acme", "p-acme")
     for module in (read, output):
-        monkeypatch.setattr(module, "console", lambda **_: Console(width=80, highlight=False))
+        monkeypatch.setattr(module, "console", lambda **_: Console(width=width, highlight=False))
     ran = told("events")
-    assert max(len(line) for line in ran.lines) <= 80
-    assert "00000001" in ran.out and str(event_id(1)) not in ran.out
+    assert max(len(line) for line in ran.lines) <= width
+    assert [line.split()[-1] for line in ran.lines[1:]] == [
+        "00000001",
+        "00000002",
+        "00000003",
+        "00000004",
+        "00000006",
+        "00000008",
+    ]
+    assert all(re.match(r"11-22 12:0\d:00  (info|low|high) ", line) for line in ran.lines[1:])
+    assert ("compute.instance.reboot.end" in ran.out, "alice" in ran.out) == (width >= 130, width >= 100)
 
 
 @pytest.mark.parametrize(
