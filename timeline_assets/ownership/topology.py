@@ -171,8 +171,9 @@ class Topology:
     def awaits(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Resources that would change a row if more were known of them (:data:`timeline_assets.timeline.write.AWAITS`).
 
-        The target itself needs no entry. What it is related to needs one while its owner is not known or can change;
-        so do an actor and an owner whose domain is not known, and what a quarantined event's resource hung on.
+        The target needs one while its name is not known; what it is related to, while the owner of that is not known or
+        can change; so do an actor and an owner whose domain is not known, and what a quarantined event's resource
+        hung on.
         """
         is_settled = (pl.col("status") == "owned") & ~pl.col("resource_type").is_in(list(self.transferable))
         related = related_resources(rows).join(self.answers.filter(is_settled), on=QUESTION, how="anti")
@@ -180,10 +181,12 @@ class Topology:
         concerned = related.select("resource_id", row="event_row").join(rows.select("row", *event), on="row")
         strangers = rows.filter(pl.col("actor_user_id").is_not_null() & pl.col("actor_domain_id").is_null())
         homeless = rows.filter(pl.col("owner_project_id").is_not_null() & pl.col("owner_domain_id").is_null())
+        nameless = rows.filter(pl.col("resource_name").is_null())
         hanging = rows.filter(owner_scope="quarantine").select("row", *QUESTION, *event, path=pl.lit("[]"))
         around = self._step(hanging).select("row", "resource_id").join(rows.select("row", *event), on="row")
         return pl.concat(
             [
+                nameless.select("resource_id", *event),
                 concerned.select("resource_id", *event),
                 strangers.select(pl.col("actor_user_id").alias("resource_id"), *event),
                 homeless.select(pl.col("owner_project_id").alias("resource_id"), *event),
@@ -229,6 +232,16 @@ class Topology:
             )
             .select("row", *QUESTION, "path")
         )
+
+
+def with_names(connection: psycopg.Connection, cloud: str, facts: pl.DataFrame) -> pl.DataFrame:
+    """Facts with the name that their resource had when it happened, where the record itself does not say it."""
+    facts = facts.with_row_index("row")
+    nameless = facts.filter(pl.col("resource_name").is_null())
+    known = lookup.names_at(connection, _keys(nameless, cloud, "row"), lookup.pin(connection, cloud))
+    names = known.select("row", _name="name").unique("row")
+    joined = facts.join(names, on="row", how="left", maintain_order="left")
+    return joined.with_columns(resource_name=pl.coalesce("resource_name", "_name")).drop("row", "_name")
 
 
 def related_resources(events: pl.DataFrame) -> pl.DataFrame:

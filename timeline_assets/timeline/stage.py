@@ -20,7 +20,7 @@ from psycopg import sql
 from timeline_assets.normalize.registry import describe
 from timeline_assets.normalize.schema import FACT
 from timeline_assets.ownership.rules import decide
-from timeline_assets.ownership.topology import Topology
+from timeline_assets.ownership.topology import Topology, with_names
 from timeline_assets.pipeline import Pipeline
 from timeline_assets.raw.windows import Window
 from timeline_assets.store.copy import copy_frame, read_frame
@@ -120,7 +120,8 @@ def _decide_and_write(
     connection: psycopg.Connection, pipeline: Pipeline, cloud: str, events: pl.DataFrame, run_id: str | None
 ) -> Resolved:
     extra = events.select("event_id", "witnesses", "roads", "is_new")
-    described = describe(events.lazy().select(FACT.names())).collect().with_row_index("row")
+    named = with_names(connection, cloud, events.select(FACT.names()))
+    described = describe(named.lazy()).collect().with_row_index("row")
     topology = Topology.read(connection, pipeline.settings.cloud(cloud), described)
     described = topology.with_known_actors(described)
     decision = decide(described, topology)
@@ -191,7 +192,7 @@ def _said_before(connection: psycopg.Connection, event_ids: pl.Series) -> pl.Dat
 
 def read_events(connection: psycopg.Connection, join: str, limit: int | None = None) -> pl.DataFrame:
     """Events as the facts they were (FACT columns), with `witnesses` and `roads`; `join` narrows them by `k`
-        and `e`."""
+    and `e`."""
     columns = ", ".join(_FACT_FROM.get(c, f"e.{c}") + f" as {c}" for c in FACT.names())
     clause = f" limit {limit}" if limit else ""
     frame = read_frame(
@@ -207,6 +208,7 @@ _FACT_FROM = {
     "event_id": "e.event_id::text",
     "related": "e.related::text",
     "changes": "e.changes::text",
+    "title": "null::text",  # made anew from the registry, with the name as it is known now
     **{
         c: f"k.{c}"
         for c in (

@@ -152,6 +152,22 @@ def test_a_repeat_changes_no_row(learn, happen, rows):
     assert rows(stamps) == before
 
 
+def test_a_resource_is_called_what_it_was_called_then(learn, happen, rows):
+    event = {"payload_project_id": "A", "resource_name": None}
+    happen(facts(event | {"minute": 5, "source_key": "1"}, event | {"minute": 15, "source_key": "2"}))
+    titles = "select title from timeline.events order by occurred_at"
+    assert rows(titles) == [{"title": "Server server-1 rebooted"}] * 2
+    named = {"resource_id": "server-1", "claim": "seen"}
+    renames = [
+        named | {"name": "old", "minute": 0},
+        named | {"name": "old", "minute": 9},
+        named | {"name": "new", "minute": 11},
+    ]
+    learn(claims(A_IS_OF_D1, SERVER_OF_A, CREATED, *renames))
+    happen()
+    assert rows(titles) == [{"title": "Server old rebooted"}, {"title": "Server new rebooted"}]
+
+
 def test_a_span_is_one_row_from_start_to_end(happen, rows):
     running = {
         "event_type": "compute.instance.reboot.start",
