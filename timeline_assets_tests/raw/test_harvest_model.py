@@ -23,7 +23,7 @@ READS = ("good", "good", "partial", "failed", "gap", "killed", "twice", "polled"
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("change"), st.sampled_from(KEYS), st.sampled_from(LATE)),
-        st.tuples(st.just("delete"), st.sampled_from(KEYS)),
+        st.tuples(st.sampled_from(["delete", "restore"]), st.sampled_from(KEYS)),
         st.tuples(st.just("read"), st.sampled_from(READS)),
         st.tuples(st.just("wait"), st.sampled_from(PAUSES)),
         st.just(("rebuild",)),
@@ -66,13 +66,19 @@ class Life:
         self.clock = Clock(at("10:05"))
         self.cloud = Cloud(shape, self.clock)
         self.model = Model(can_miss=shape is not Shape.LOG)
+        self.deleted: dict[str, dict] = {}
         self.versions = itertools.count(1)
 
     def change(self, key: str, minutes_late: int) -> None:
         self.cloud.put(key, self.clock.now - timedelta(minutes=minutes_late), n=next(self.versions))
 
     def delete(self, key: str) -> None:
-        self.cloud.bodies.pop(key, None)
+        if key in self.cloud.bodies:
+            self.deleted[key] = self.cloud.bodies.pop(key)
+
+    def restore(self, key: str) -> None:
+        if key in self.deleted:
+            self.cloud.bodies.setdefault(key, self.deleted.pop(key))
 
     def wait(self, minutes: int) -> None:
         self.clock.tick(minutes=minutes)
@@ -155,11 +161,11 @@ def test_a_long_life_of_a_source(pipeline, seed):
     chance = random.Random(seed)
 
     def step() -> tuple:
-        match chance.choices(("change", "delete", "read", "wait", "rebuild"), (30, 20, 45, 4, 1))[0]:
+        match chance.choices(("change", "delete", "restore", "read", "wait", "rebuild"), (25, 18, 8, 45, 3, 1))[0]:
             case "change":
                 return "change", chance.choice(KEYS), chance.choice(LATE)
-            case "delete":
-                return "delete", chance.choice(KEYS)
+            case "delete" | "restore" as name:
+                return name, chance.choice(KEYS)
             case "read":
                 return "read", chance.choice(READS)
             case "wait":
