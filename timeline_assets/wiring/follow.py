@@ -291,7 +291,7 @@ class CloudFollower:
         if sensors.in_progress(self.runner.instance, self.cloud):
             return
         now = self.clock()
-        left = measures.left_behind(self.pipeline, self.cloud, self.sources, now)
+        left = measures.left_behind(self.pipeline, self.cloud, self.sources)
         self._retries = {window: tries for window, tries in self._retries.items() if window in {w for _, w in left}}
         for window in sorted({window for _, window in left}):
             tries, not_before = self._retries.get(window, (0, now))

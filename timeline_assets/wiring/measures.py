@@ -138,7 +138,7 @@ def set_aside(connection: psycopg.Connection, cloud: str, source: str) -> pl.Dat
     )
 
 
-def left_behind(pipeline: Pipeline, cloud: str, sources: tuple[Source, ...], now: datetime) -> list[tuple[str, Window]]:
+def left_behind(pipeline: Pipeline, cloud: str, sources: tuple[Source, ...]) -> list[tuple[str, Window]]:
     """What was stored a while ago and has not reached the timeline: a run was killed, or another source failed in it.
 
     Source and window, oldest window first.
@@ -146,8 +146,9 @@ def left_behind(pipeline: Pipeline, cloud: str, sources: tuple[Source, ...], now
     with pipeline.connect() as connection:
         rows = connection.execute(
             """select distinct window_start, source from raw.attempts
-            where cloud = %s and resolved_at is null and replaced_by is null and source = any(%s) and committed_at < %s
+            where cloud = %s and resolved_at is null and replaced_by is null and source = any(%s)
+              and committed_at < now() - %s
             order by window_start, source""",
-            (cloud, [source.name for source in sources], now - PATIENCE),
+            (cloud, [source.name for source in sources], PATIENCE),
         ).fetchall()
     return [(source, Window(start)) for start, source in rows]

@@ -48,7 +48,7 @@ def following(cloud: str, sources: tuple[Source, ...], edge: Edge) -> dg.SensorD
             to_read[window].add(source.name)
         left: dict[Window, set[str]] = defaultdict(set)
         if not in_progress(context.instance, cloud):
-            for name, window in measures.left_behind(edge.pipeline, cloud, sources, now):
+            for name, window in measures.left_behind(edge.pipeline, cloud, sources):
                 left[window].add(name)
         requests = [
             _request(cloud, window, to_read[window], to_read[window] | left[window], now)

@@ -63,7 +63,7 @@ class World:
             pipeline: Pipeline, cloud: str, source: Source, window: Window, *, fetched: Fetched | None = None
         ):
             reader = self.reader(pipeline, cloud, source)
-            return harvest(pipeline, cloud, source, window, reader=reader, fetched=fetched, clock=lambda: self.now)
+            return harvest(pipeline, cloud, source, window, reader=reader, fetched=fetched)
 
         return Stages(reader=self.reader, harvest=harvest_here)
 
@@ -128,9 +128,25 @@ def settings(tmp_path: Path) -> Settings:
     )
 
 
+@dataclass(frozen=True)
+class PipelineOfTheWorld(Pipeline):
+    """A pipeline on whose clouds it is as late as in the test's world."""
+
+    world: World
+
+    def now(self, cloud: str) -> datetime:
+        return self.world.now
+
+
 @pytest.fixture
-def pipeline(settings: Settings, database: Any, tmp_path: Path) -> Pipeline:
-    return Pipeline(settings, database, RawStore(tmp_path / "raw"))
+def pipeline(settings: Settings, database: Any, tmp_path: Path, world: World) -> Pipeline:
+    return PipelineOfTheWorld(settings, database, RawStore(tmp_path / "raw"), world)
+
+
+def a_while_passes(pipeline: Pipeline) -> None:
+    """What was committed was committed some time ago."""
+    with pipeline.connect() as connection:
+        connection.execute("update raw.attempts set committed_at = committed_at - interval '1 hour'")
 
 
 @pytest.fixture
