@@ -1,8 +1,8 @@
 """Domains of the identity service: one row is one domain as it stood.
 
-From ``GET /v3/domains``, whole, every 10 seconds. The service keeps no times and no history: a change is dated
-between two scans, and what came and went between them is not seen (the message bus tells of it). The first scan knows
-no births.
+From ``GET /v3/domains``, whole, every 10 seconds (more than 2 000 of them: with pauses). The service keeps no times
+and no history: a change is dated between two scans, and what came and went between them is not seen (the message bus
+tells of it). The first scan knows no births.
 """
 
 from __future__ import annotations

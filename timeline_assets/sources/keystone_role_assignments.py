@@ -2,9 +2,10 @@
 the whole system.
 
 From ``GET /v3/role_assignments`` (direct ones; `role.name` is completed from ``GET /v3/roles``, as `include_names`
-would, which takes the service ten times as long), whole, every 10 seconds. The service keeps no times and no history:
-a grant and a revocation are dated between two scans, one revoked within the time between them is not seen (the
-message bus tells of it), and who granted is never told. The first scan knows no births.
+would, which takes the service ten times as long), whole, every 10 seconds (more than 2 000 of them: with pauses). The
+service keeps no times and no history: a grant and a revocation are dated between two scans, what was undone before
+the second scan after it is not seen (the message bus tells of it), and who granted is never told. The first scan
+knows no births.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Ports of the network service: one row is one port as it stood.
 
 From ``GET /v2.0/ports``, whole every 10 seconds while there are no more than 2 000, else what changed and the whole
-every 5 minutes. Times are the service's, to the second; a deletion lies between two scans, and of several changes
-between two polls only the sum is seen (the message bus has each). Ports that the service makes for itself (gateways,
-HA, DVR, floating IPs) have no owner of their own; they hang on what they were made for.
+every 5 minutes, or, where the service cannot say what changed, the whole with pauses. Times are the service's, to the
+second; a deletion lies between two scans, and of several changes between two polls only the sum is seen (the message
+bus has each). Ports that the service makes for itself (gateways, HA, DVR, floating IPs) have no owner of their own;
+they hang on what they were made for.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Routers of the network service: one row is one router as it stood.
 
 From ``GET /v2.0/routers``, whole every 10 seconds while there are no more than 2 000, else what changed and the whole
-every 5 minutes. Times are the service's, to the second; a deletion lies between two scans, and of several changes
-between two polls only the sum is seen (the message bus has each). A router's interfaces are ports, told by theirs.
+every 5 minutes, or, where the service cannot say what changed, the whole with pauses. Times are the service's, to the
+second; a deletion lies between two scans, and of several changes between two polls only the sum is seen (the message
+bus has each). A router's interfaces are ports, told by theirs.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 allows.
 
 From ``GET /v2.0/security-group-rules``, whole every 10 seconds while there are no more than 2 000, else what changed
-and the whole every 5 minutes. Times are the service's, to the second; a deletion lies between two scans, and of
-several changes between two polls only the sum is seen (the message bus has each). A rule never changes: it is made
-and deleted. One that lived for less than the time between two polls is on the message bus alone.
+and the whole every 5 minutes, or, where the service cannot say what changed, the whole with pauses. Times are the
+service's, to the second; a deletion lies between two scans, and of several changes between two polls only the sum is
+seen (the message bus has each). A rule never changes: it is made and deleted. One that lived for less than the time
+between two polls is on the message bus alone.
 """
 
 from __future__ import annotations

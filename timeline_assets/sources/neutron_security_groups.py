@@ -1,9 +1,11 @@
 """Security groups of the network service: one row is one group as it stood, without its rules.
 
 From ``GET /v2.0/security-groups``, whole every 10 seconds while there are no more than 2 000, else what changed and
-the whole every 5 minutes. Times are the service's, to the second; a deletion lies between two scans, and of several
-changes between two polls only the sum is seen (the message bus has each). Rules are a source of their own: a group's
-revision moves with them, but the group itself has not changed.
+the whole every 5 minutes, or, where the service cannot say what changed, the whole with pauses. Times are the
+service's, to the second; a deletion lies between two scans, and of several changes between two polls only the sum is
+seen (the message bus has each). Rules are a source of their own: a group's revision moves with them, but the group
+itself has not changed. Neutron makes a project's `default` group when that project first lists groups: reading them
+once gives the harvesting user's own project one.
 """
 
 from __future__ import annotations

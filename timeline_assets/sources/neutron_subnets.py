@@ -1,8 +1,9 @@
 """Subnets of the network service: one row is one subnet as it stood.
 
 From ``GET /v2.0/subnets``, whole every 10 seconds while there are no more than 2 000, else what changed and the whole
-every 5 minutes. Times are the service's, to the second; a deletion lies between two scans, and of several changes
-between two polls only the sum is seen (the message bus has each).
+every 5 minutes, or, where the service cannot say what changed, the whole with pauses. Times are the service's, to the
+second; a deletion lies between two scans, and of several changes between two polls only the sum is seen (the message
+bus has each).
 """
 
 from __future__ import annotations

@@ -294,6 +294,13 @@ def test_what_a_ports_device_is(device_owner, device_id, kind, target):
     assert device == (kind, target)
 
 
+def test_what_was_observed_may_have_become_so_since_the_scan_before_and_what_is_dated_not():
+    frame = neutron_ports.evidence(observed(full(network_id="n"))).collect()
+    bounds = dict(frame.select("claim", "at_from").unique().rows())
+    before = NOW - timedelta(seconds=10)
+    assert bounds == {"created": BORN, "seen": before, "owner_since": None, "edge_since": None, "edges": before}
+
+
 def test_what_is_gone_proves_only_that():
     gone = claims(neutron_ports, full(device_id="s", device_owner="compute:nova"), op="gone")
     assert gone == {("gone", NOW)}

@@ -6,7 +6,7 @@ from timeline_assets.normalize.registry import EventType
 
 
 def _life(events: str, what: str, *, category: str = "network", made: int = 1, gone: int = 3) -> tuple[EventType, ...]:
-    """Creation, change and deletion of one kind of resource, `what` it is called with its name."""
+    """Creation, change and deletion of one kind of resource, `what` it is called, with its name if it has one."""
     return (
         EventType(f"{events}.create.end", category, f"{what} created", made),
         EventType(f"{events}.update.end", category, f"{what} changed", made),
@@ -21,5 +21,5 @@ TYPES: tuple[EventType, ...] = (
     *_life("router", "Router {name}"),
     *_life("floatingip", "Floating IP {name}", gone=2),
     *_life("security_group", "Security group {name}", category="security", made=2),
-    *_life("security_group_rule", "Security group rule {name}", category="security", made=3),
+    *_life("security_group_rule", "Security group rule", category="security", made=3),
 )
