@@ -1,0 +1,51 @@
+"""What the suite does beside the exercise: one change at a time, each far enough from the next to be seen by itself."""
+
+from __future__ import annotations
+
+from timeline_assets_tests.cloud.exercise import DONOR, TWIN, Exercise
+
+
+def one_by_one(exercise: Exercise) -> None:
+    """One change of each kind that the exercise leaves out, on a resource that nothing else is done to meanwhile."""
+    alice, twin = exercise.actor(DONOR), exercise.actor(TWIN)
+    for resource_type, name in (
+        ("network", "private"),
+        ("subnet", "private-subnet"),
+        ("router", "gateway"),
+        ("security_group", "web"),
+        ("port", "web-1-port"),
+        ("volume", "data-1"),
+        ("snapshot", "nightly"),
+        ("backup", "weekly"),
+        ("server", "db-1"),
+    ):
+        alice.update(exercise.of(DONOR, resource_type, name), name=f"{name}-renamed")
+    alice.update(exercise.of(DONOR, "floating_ip", "web-1"), description="renamed")
+    twin.update(exercise.of(TWIN, "port", "guest-port"), description="of a guest")
+
+    server = exercise.of(DONOR, "server", "web-1")
+    alice.act(server, "pause", {"pause": None}, "PAUSED")
+    alice.act(server, "unpause", {"unpause": None}, "ACTIVE")
+    alice.act(server, "lock", {"lock": {"locked_reason": "change freeze"}})
+    alice.act(server, "unlock", {"unlock": None})
+
+
+def in_passing(exercise: Exercise) -> None:
+    """A rule that is gone before anybody can have read it."""
+    actor = exercise.actor(DONOR)
+    group = exercise.of(DONOR, "security_group", "web")
+    rule = actor.create(
+        "security_group_rule",
+        security_group_id=group.resource_id,
+        direction="ingress",
+        protocol="tcp",
+        port_range_min=22,
+        port_range_max=22,
+        description="for a moment",
+    )
+    actor.delete(rule)
+
+
+def after_the_outage(exercise: Exercise) -> None:
+    """A sign of life of the service that was away."""
+    exercise.actor(TWIN).update(exercise.of(TWIN, "network", "private"), description="back again")
