@@ -116,6 +116,42 @@ def remember(connection: psycopg.Connection, claims: pl.DataFrame) -> int:
     ).fetchone()[0]
 
 
+_COMPACT = """
+with line as (
+    select *, count(*) filter (where claim = 'gone') over (
+        partition by resource_id, resource_type, cloud order by at, claim = 'gone' rows unbounded preceding) as deaths
+    from topology.claims where cloud = %(cloud)s
+), instants as (
+    select cloud, resource_type, resource_id, at, deaths, about, min(claim_id) as claim_id,
+        case when count(*) = 1 then min(row(claim, name, project_id, domain_id, to_type, to_ids)::text) end as said
+    from line, lateral (select case
+        when claim in ('owner', 'owner_since') then 'owner'
+        when claim in ('edges', 'edge_since', 'edge_until') then concat('edges ', relation)
+        else claim end) a (about)
+    group by cloud, resource_type, resource_id, at, deaths, about
+), neighbours as (
+    select claim_id, said = lag(said) over w and said = lead(said) over w and lead(at) over w < %(before)s as is_between
+    from instants window w as (partition by resource_id, resource_type, cloud, about, deaths order by at)
+), firsts as (
+    select distinct on (resource_id, resource_type, source) claim_id from line
+    where claim in ('seen', 'owner', 'edges') order by resource_id, resource_type, source, at
+)
+delete from topology.claims c using neighbours n
+where n.is_between and c.claim_id = n.claim_id and c.claim in ('seen', 'owner', 'edges')
+  and c.claim_id not in (select claim_id from firsts)"""
+
+
+def compact(connection: psycopg.Connection, cloud: str, before: datetime) -> int:
+    """Removes claims that only repeat, between two equal ones, what was so before a time; returns how many.
+
+    The belief stays as it is, and so does what later evidence makes of it, as long as that evidence is about times from
+    `before` on: a contradiction dated between two of the claims removed would find fewer of them around it. So this
+    belongs to retention, with its horizon.
+    """
+    lock(connection, [cloud])
+    return connection.execute(_COMPACT, {"cloud": cloud, "before": before}).rowcount
+
+
 # belief
 
 

@@ -42,3 +42,19 @@ def resources(draw: st.DrawFn) -> list[dict]:
     claims = [each for kind in KINDS for each in draw(claims_about(kind, kind[0]))]
     claims += draw(st.lists(st.sampled_from(claims), max_size=3)) if claims else []
     return draw(st.permutations(claims))
+
+
+@st.composite
+def repetitions(draw: st.DrawFn) -> list[dict]:
+    """Claims about one volume that mostly say the same again and again."""
+    one = st.builds(
+        claim,
+        st.just("volume"),
+        st.just("v"),
+        st.sampled_from(["owner"] * 7 + ["gone"]),
+        st.sampled_from(TIMES),
+        st.none() | st.just(3),
+        project_id=st.sampled_from("AAAAAAB"),
+        source=st.sampled_from(["listing", "listing", "bus"]),
+    )
+    return draw(st.lists(one, min_size=6, max_size=14))

@@ -84,12 +84,13 @@ def test_between_two_owners_and_across_a_change_there_is_none(connection: psycop
             ]
         ),
     )
-    both = f"[{B},{A}]" if B < A else f"[{A},{B}]"
+    both = f"[{A},{B}]"
     assert owners(
         connection,
         ("volume", "v", 2, 2),
         ("volume", "v", 2.5, 2.5),
         ("volume", "v", 1, 3),
+        ("volume", "v", 0, 3),
         ("volume", "v", 3, 3),
         ("volume", "w", 2, 2.99),
         ("volume", "w", 3, 3),
@@ -98,10 +99,11 @@ def test_between_two_owners_and_across_a_change_there_is_none(connection: psycop
         (0, "owned", "A", False, f"[{A}]"),
         (1, "hole", None, False, both),
         (2, "hole", None, False, both),
-        (3, "owned", "B", False, f"[{B}]"),
-        (4, "owned", "A", False, f"[{A}]"),
-        (5, "owned", "B", True, f"[{B}]"),
-        (6, "hole", None, False, both),
+        (3, "hole", None, False, both),
+        (4, "owned", "B", False, f"[{B}]"),
+        (5, "owned", "A", False, f"[{A}]"),
+        (6, "owned", "B", True, f"[{B}]"),
+        (7, "hole", None, False, both),
     ]
 
 

@@ -17,9 +17,9 @@ from timeline_assets.store.copy import read_frame
 from timeline_assets.store.database import Database
 from timeline_assets.topology import lookup
 from timeline_assets.topology.intervals import believe
-from timeline_assets.topology.merge import TABLES, merge
+from timeline_assets.topology.merge import TABLES, compact, merge, revise
 from timeline_assets_tests.topology.claims import CLOUD, at, claim, frame, minutes
-from timeline_assets_tests.topology.strategies import resources
+from timeline_assets_tests.topology.strategies import repetitions, resources
 
 RECORDED = datetime.fromisoformat("2026-02-01T00:00:00Z")
 
@@ -100,6 +100,12 @@ def test_new_claims_that_add_nothing_change_no_belief(connection: psycopg.Connec
     assert connection.execute("select count(*) from topology.touched").fetchone() == (0,)
 
 
+def test_who_else_says_the_same_changes_no_row(connection: psycopg.Connection) -> None:
+    merge(connection, frame([volume("owner", 1, project_id="A", raw_ref="b")]))
+    other = volume("owner", 1, project_id="A", source="bus", raw_ref="a")
+    assert sum(merge(connection, frame([other])).opened.values()) == 0
+
+
 def test_a_clouds_belief_is_recorded_at_strictly_increasing_times(connection: psycopg.Connection) -> None:
     pins = []
     for number, when in enumerate((RECORDED, RECORDED, RECORDED - timedelta(days=1))):
@@ -127,6 +133,46 @@ def test_any_order_and_any_batches_give_one_belief_and_every_earlier_one_can_be_
             for table, rows in zip(TABLES, belief, strict=True):
                 now = believed(connection, table, pin)
                 assert_frame_equal(now, rows.select(now.columns), check_row_order=table != "conflicts")
+
+
+def test_what_only_repeats_is_compacted(connection: psycopg.Connection) -> None:
+    claims = [volume("owner", when, project_id="A") for when in range(1, 6)]
+    claims += [volume("edges", when, relation="r", to_type="t", to_ids=["x"]) for when in range(1, 6)]
+    merge(connection, frame(claims))
+    assert compact(connection, CLOUD, at(5)) == 4  # those at 2 and 3: the one at 4 has no neighbour before 5
+    assert compact(connection, CLOUD, at(6)) == 2
+    kept = read_frame(connection, "select claim, at from topology.claims")
+    assert minutes(kept, "claim", "at") == [("edges", 1), ("edges", 5), ("owner", 1), ("owner", 5)]
+
+
+def test_compacting_keeps_what_a_later_claim_may_lean_on(connection: psycopg.Connection) -> None:
+    """The first of a source, by which its scans count; the last before a contradiction; the ends of a life."""
+    first_of_bus = [
+        volume("owner", when, project_id="A", source=by) for when, by in ((0, "listing"), (1, "bus"), (2, "x"))
+    ]
+    contradicted = [
+        claim("volume", "w", "owner", when, project_id=owner)
+        for when, owner in ((0, "A"), (1, "A"), (2, "A"), (2, "B"))
+    ]
+    two_lives = [claim("volume", "x", "owner", when, project_id="A") for when in (0, 2, 3)]
+    merge(connection, frame([*first_of_bus, *contradicted, *two_lives, claim("volume", "x", "gone", 1, 1)]))
+    assert compact(connection, CLOUD, at(9)) == 0
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(resources() | repetitions(), st.integers(0, 9))
+def test_compacting_changes_neither_the_belief_nor_what_later_evidence_makes_of_it(
+    connection: psycopg.Connection, claims: list[dict], horizon: int
+) -> None:
+    before = at(horizon)
+    with connection.transaction(force_rollback=True):
+        merge(connection, frame(each for each in claims if each["at"] < before))
+        compact(connection, CLOUD, before)
+        merge(connection, frame(each for each in claims if each["at"] >= before))
+        revise(connection, "table topology.claims")
+        for table, rows in zip(TABLES, believe(frame(claims)), strict=True):
+            now = believed(connection, table, lookup.pin(connection, CLOUD))
+            assert_frame_equal(now, rows.select(now.columns), check_row_order=table != "conflicts")
 
 
 def test_two_owners_at_one_time_are_refused_by_the_table_itself(connection: psycopg.Connection) -> None:
@@ -183,9 +229,11 @@ def test_a_cloud_has_one_writer_at_a_time_and_another_cloud_is_not_in_its_way(da
         thread = threading.Thread(target=second)
         thread.start()
         with database.connect("admin") as watch:
-            waiting = "select count(*) from pg_locks where locktype = 'advisory' and not granted"
-            while watch.execute(waiting).fetchone() == (0,):
+            watch.autocommit = True
+            waits = "select locktype from pg_locks where not granted"
+            while not (waiting := watch.execute(waits).fetchall()):
                 assert thread.is_alive()
+            assert waiting == [("advisory",)]
         with database.connect("pipeline") as elsewhere:
             other = {**volume("owner", 1, project_id="A"), "cloud": "two"}
             assert merge(elsewhere, frame([other])).claims_new == 1
