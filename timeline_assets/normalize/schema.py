@@ -100,8 +100,9 @@ FACT = pl.Schema(
 #: edge_since / edge_until  one dated edge began / ended at `at`
 #: ========= ============================================================================================
 #:
-#: On ``seen``, ``owner`` and ``edges`` `at_from` is when the version before was last seen to be so (null: there was none):
-#: what changed, changed in (`at_from`, `at`]. `raw_ref` is the evidence. A domain is owned by itself; a project and a user by their domain (`domain_id`).
+#: On ``seen``, ``owner`` and ``edges`` `at_from` is when the version before was last seen to be so (null: there was
+#: none): what changed, changed in (`at_from`, `at`]. `raw_ref` is the evidence. A domain is owned by itself; a project
+#: and a user by their domain (`domain_id`).
 EVIDENCE = pl.Schema(
     {
         "cloud": pl.String,
