@@ -188,7 +188,7 @@ def _what_next(url: str) -> str:
             ("./timeline status", "how far each source is proven, and what is missing"),
             ("./timeline events", "the newest events"),
             ("./timeline explain ID", "whose an event is, by which rule, on what evidence"),
-            ('psql "$(./timeline db url)"', "the same in SQL: select * from timeline.events"),
+            ("./timeline db psql", "the same in SQL: select * from timeline.events;"),
         )
     )
 

@@ -127,7 +127,7 @@ def test_from_nothing_to_a_timeline_and_back_to_nothing(up: Up):
     assert "the demo" in up.until("demo")
     url = next(word for word in up.until("web server").split() if word.startswith("http://127.0.0.1:"))
     up.until("Ctrl-C stops it")
-    up.until("timeline db url")
+    up.until("timeline db psql")
     up.until("The first events are in")
 
     # filled, as the UI sees it, and to be queried

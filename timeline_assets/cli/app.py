@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -48,13 +48,13 @@ def root(
     context.obj = {"demo": demo}
 
 
-def command(name: str | None = None, *, of: typer.Typer = app) -> Callable[[Callable], Callable]:
+def command(name: str | None = None, *, of: typer.Typer = app, **more: Any) -> Callable[[Callable], Callable]:
     """Registers a function as a command; its docstring is the help, its paragraphs refilled to the terminal's width."""
 
     def register(function: Callable) -> Callable:
         paragraphs = inspect.cleandoc(function.__doc__).split("\n\n")
         text = "\n\n".join(p if p.startswith(EXAMPLE) else " ".join(p.split()) for p in paragraphs)
-        return of.command(name, help=text)(function)
+        return of.command(name, help=text, **more)(function)
 
     return register
 

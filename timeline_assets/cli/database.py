@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import secrets
+import shutil
+import signal
+import subprocess
 from enum import StrEnum
 from typing import Annotated
 
@@ -12,9 +15,11 @@ from timeline_assets.cli import names
 from timeline_assets.cli.app import app, command, settings_of
 from timeline_assets.cli.output import hint, say
 from timeline_assets.cli.read import opened
-from timeline_assets.errors import ConfigurationError
+from timeline_assets.config import inherited
+from timeline_assets.errors import ConfigurationError, TimelineError
 from timeline_assets.store import access
 from timeline_assets.store.access import Scope
+from timeline_assets.store.binaries import wheel_programs
 from timeline_assets.store.database import Database, open_database
 from timeline_assets.store.migrate import migrate
 from timeline_assets.up import running
@@ -60,6 +65,44 @@ def url(
     hint("It holds a password that opens every tenant's events. For a tenant: timeline db grant LOGIN --project ID")
     if settings.database_url is None and running(settings) is None:
         hint("The embedded database answers only while `timeline up` runs; it does not now.")
+
+
+@command(of=commands, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def psql(
+    context: typer.Context,
+    role: Annotated[
+        RoleName, typer.Option(help="Whose rights: provider reads everything and changes nothing.")
+    ] = RoleName.PROVIDER,
+) -> None:
+    """PostgreSQL's own shell, with no password to type and nothing to install; further arguments are psql's.
+
+    [dim]$[/] timeline db psql
+    [dim]$[/] timeline db psql -c 'select occurred_at, title from timeline.events order by 1 desc limit 10'
+    """
+    program = _psql()
+    with opened(settings_of(context)) as database:
+        address = database.urls[role.value]
+        environ = {"PGPASSWORD": str(address.password or ""), "PSQLRC": "/dev/null", "PGAPPNAME": "timeline db psql"}
+        # a Ctrl-C ends psql's statement, not us
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            where = address.set(drivername="postgresql", password=None).render_as_string(hide_password=False)
+            code = subprocess.call([program, where, *context.args], env=inherited(settings_of(context), **environ))
+        finally:
+            signal.signal(signal.SIGINT, before)
+    raise typer.Exit(code)
+
+
+def _psql() -> str:
+    """The psql of the embedded server's wheel, else the machine's own."""
+    try:
+        program = wheel_programs() / "psql"
+    except TimelineError:
+        program = None
+    found = str(program) if program and program.exists() else shutil.which("psql")
+    if found is None:
+        raise TimelineError("there is no psql here", remedy="Install PostgreSQL's client, or use: timeline db url")
+    return found
 
 
 @command("migrate", of=commands)

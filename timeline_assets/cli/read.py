@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -337,19 +338,23 @@ def explain(
     event_id: Annotated[
         str, typer.Argument(metavar="EVENT_ID", help="The event's id, or its first 8 characters or more.")
     ],
+    record: Annotated[bool, typer.Option("--record", help="Also the record as the service sent it, scrubbed.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Whose an event is and why: by which rule, along which path, on what evidence, and what was believed when.
 
     [dim]$[/] timeline explain 3f2a9c1e
+    [dim]$[/] timeline explain 3f2a9c1e --record
     """
     from timeline_assets.timeline.explain import explain as explanation_of
 
-    with reading(settings_of(context)) as connection:
+    settings = settings_of(context)
+    with reading(settings) as connection:
         explanation = explanation_of(connection, event_id)
         candidates = (explanation.quarantine or {}).get("candidates") or []
         also = [(explanation.event["cloud"], one.get("id")) for one in candidates if isinstance(one, dict)]
         known = names.known(connection, [*_mentioned([explanation.event]), *also])
+        sent = _record(settings, explanation.event["raw_ref"]) if record else None
     if as_json:
         json_document(
             {
@@ -357,11 +362,25 @@ def explain(
                 "attributions": explanation.attributions,
                 "quarantine": explanation.quarantine,
                 "released_by": explanation.released_by,
+                **({"record": sent} if record else {}),
             }
         )
         return
     _show_event(explanation.event, known)
     _show_decisions(explanation, known)
+    if record:
+        say(f"\nRecord {explanation.event['raw_ref']}")
+        say(json.dumps(sent, indent=2, ensure_ascii=False) if sent else "  no longer kept: it is past its retention")
+
+
+def _record(settings: Settings, raw_ref: str) -> Any:
+    """What the service sent, from the raw store; None if it is retired."""
+    from timeline_assets.pipeline import open_pipeline
+    from timeline_assets.raw.seal import find
+
+    with open_pipeline(settings) as pipeline:
+        found = find(pipeline, raw_ref)
+    return found and json.loads(found["body"])
 
 
 def _show_event(event: dict[str, Any], known: dict[tuple[str, str], str]) -> None:

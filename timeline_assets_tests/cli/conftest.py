@@ -20,6 +20,7 @@ from timeline_assets.store.database import Database
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 CLOUD = "north"
+RAW_REF = "north/nova_servers/2026/11/22/12/20261122T120000000000-00000000.parquet#0"
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ def event(connection, number: int, minute: int, title: str, *what: str | None, *
         "actor_user_id": domain_id and domain_id.replace("d-", "u-"),
         "actor_kind": "human",
         "title": title,
-        "raw_ref": "file#0",
+        "raw_ref": RAW_REF,
         "raw_sha256": "0" * 64,
         "normalizer_version": "1",
         **more,

@@ -22,7 +22,8 @@ def test_help_lists_the_commands_in_the_order_of_their_use(timeline):
 
 @pytest.mark.parametrize(
     "command",
-    [[name] for name in COMMANDS if name != "db"] + [["db", name] for name in ("url", "migrate", "grant", "revoke")],
+    [[name] for name in COMMANDS if name != "db"]
+    + [["db", name] for name in ("url", "psql", "migrate", "grant", "revoke")],
 )
 def test_every_command_teaches_with_an_example(timeline, command):
     ran = timeline(*command, "--help")

@@ -57,6 +57,14 @@ def test_an_unknown_role_is_refused_with_those_there_are(told):
     assert "provider" in ran.err
 
 
+def test_psql_needs_no_password_and_reads_what_the_role_may(told, tmp_path):
+    answer = tmp_path / "answer"
+    assert told("db", "psql", "-At", "-o", str(answer), "-c", "select count(*) from timeline.events").code == 0
+    assert answer.read_text() == "6\n"
+    assert told("db", "psql", "-c", "delete from timeline.events").code == 1
+    assert told("db", "psql", "--role", "pipeline", "-c", "delete from timeline.events where false").code == 0
+
+
 def test_migrate_says_what_it_did(on_database):
     ran = on_database("db", "migrate")
     assert (ran.code, ran.out) == (0, "Up to date.\n")

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from timeline_assets.cli import output, read
-from timeline_assets_tests.cli.conftest import CLOUD, event, event_id, resource
+from timeline_assets_tests.cli.conftest import CLOUD, RAW_REF, event, event_id, resource
 
 
 def titles(ran) -> list[str]:
@@ -167,7 +167,7 @@ def test_explain_tells_who_why_and_on_what_evidence(told):
         "  when (UTC)  2026-11-22 12:00:00",
         "  resource    server s-acme",
         "  by          human alice (u-acme)",
-        "  record      file#0",
+        f"  record      {RAW_REF}",
         "",
         "Owner: acme/production",
         "  ids         p-acme d-acme",
@@ -197,6 +197,12 @@ def test_explain_as_json(told):
     assert document["event"]["title"] == "Server web-1 created"
     assert document["attributions"][0]["rule"] == "resource_interval"
     assert document["quarantine"] is None
+
+
+def test_explain_with_a_record_that_is_retired(told):
+    ran = told("explain", "00000001", "--record")
+    assert ran.lines[-2:] == [f"Record {RAW_REF}", "  no longer kept: it is past its retention"]
+    assert json.loads(told("explain", "00000001", "--record", "--json").out)["record"] is None
 
 
 @pytest.mark.parametrize("asked", ["0", "zzzzzzzz", "99999999"])
