@@ -107,7 +107,7 @@ class Reader(Protocol):
     def many(self, work: Callable[[Any], Any], items: list[Any]) -> list[Any]:
         """`work` of each item, in order, a bounded number at a time."""
 
-    def require_scope(self) -> Any:
+    def require_scope(self, *, is_reader_enough: bool = False) -> Any:
         """What the token allows; raises ``scope_too_small`` where services would show its own project alone."""
 
     def read_to(self, started: datetime, margin: timedelta = timedelta(seconds=2)) -> datetime:

@@ -22,11 +22,11 @@ def fetch(
     key: Callable[[Mapping[str, Any]], str | None] = lambda row: row.get("id"),
     complete: Callable[[Any], Any] = lambda row: row,
 ) -> Fetched:
-    """The whole list at `path`; `complete` may add to a row. Raises ``scope_too_small`` for less than an administrator.
+    """The whole list at `path`; `complete` may add to a row.
 
-    The service has no time filter and (before 2025.1) no pages.
+    Raises ``scope_too_small`` for less than an administrator or a reader of the whole system. The service has no time filter and (before 2025.1) no pages.
     """
-    reader.require_scope()
+    reader.require_scope(is_reader_enough=True)
     if rest := whole.resting(reader.cursor(), span):
         return rest
     began = time.monotonic()

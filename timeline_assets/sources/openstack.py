@@ -100,9 +100,14 @@ class Scope:
     is_system: bool
 
     @property
-    def is_wide(self) -> bool:
-        """Whether services show all projects to it: an admin, or a reader of the whole system."""
-        return "admin" in self.roles or (self.is_system and bool(self.roles & {"reader", "member"}))
+    def is_admin(self) -> bool:
+        """Whether services show all projects to it, as their policies are by default."""
+        return "admin" in self.roles
+
+    @property
+    def is_system_reader(self) -> bool:
+        """Whether the identity service shows everything to it; the other services may show it nothing at all."""
+        return self.is_system and bool(self.roles & {"reader", "member", "admin"})
 
 
 def connect(cloud: CloudSettings, *, config: Mapping[str, Any] | None = None) -> openstack.connection.Connection:
@@ -222,13 +227,16 @@ class OpenStackReader:
             is_system=bool(access.system_scoped),
         )
 
-    def require_scope(self) -> Scope:
-        """The scope, if services show all projects to it; else raises ``scope_too_small`` before anything is asked."""
+    def require_scope(self, *, is_reader_enough: bool = False) -> Scope:
+        """The scope, if services show all projects to it; else raises ``scope_too_small`` before anything is asked.
+
+        `is_reader_enough`: a reader of the whole system will do.
+        """
         scope = self.scope()
-        if not scope.is_wide:
-            held = ", ".join(sorted(scope.roles)) or "no role at all"
-            raise failure("scope_too_small", f"{self.cloud}: the harvesting user holds {held}; it has to be admin")
-        return scope
+        if scope.is_admin or (is_reader_enough and scope.is_system_reader):
+            return scope
+        held = ", ".join(sorted(scope.roles)) or "no role at all"
+        raise failure("scope_too_small", f"{self.cloud}: the harvesting user holds {held}; it has to be admin")
 
     # Reading --------------------------------------------------------------------------------------------------------
 

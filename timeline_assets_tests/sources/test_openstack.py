@@ -321,26 +321,32 @@ def test_many_ends_with_the_first_error(cloud, reading):
 
 
 @pytest.mark.parametrize(
-    ("roles", "system", "is_wide"),
+    ("roles", "system", "is_admin", "is_reader"),
     [
-        (("admin", "member", "reader"), False, True),
-        (("Admin",), False, True),
-        (("member", "reader"), False, False),
-        ((), False, False),
-        (("reader",), True, True),
-        (("administrator",), False, False),
+        (("admin", "member", "reader"), False, True, False),
+        (("Admin",), False, True, False),
+        (("admin",), True, True, True),
+        (("member", "reader"), False, False, False),
+        ((), False, False, False),
+        (("reader",), True, False, True),
+        (("administrator",), False, False, False),
     ],
 )
-def test_the_scope_is_what_the_token_says(reading, cloud, roles, system, is_wide):
+def test_the_scope_is_what_the_token_says(reading, cloud, roles, system, is_admin, is_reader):  # noqa: PLR0917
     cloud.roles, cloud.system = roles, system
     scope = reading().scope()
-    assert scope.is_wide == is_wide
+    assert (scope.is_admin, scope.is_system_reader) == (is_admin, is_reader)
     assert (scope.user_id, scope.project_id) == ("harvester-id", None if system else "ours")
-    if not is_wide:
-        error = refused(reading().require_scope)
+    for enough, is_allowed in ((False, is_admin), (True, is_admin or is_reader)):
+        if is_allowed:
+            assert reading().require_scope(is_reader_enough=enough) == scope
+            continue
+        error = refused(lambda: reading().require_scope(is_reader_enough=enough))  # noqa: B023 - called at once
         held = ", ".join(sorted(roles)) or "no role at all"
-        assert str(error) == f"fake: the harvesting user holds {held}; it has to be admin"
-        assert error.code == "scope_too_small"
+        assert (error.code, str(error)) == (
+            "scope_too_small",
+            f"fake: the harvesting user holds {held}; it has to be admin",
+        )
 
 
 @pytest.mark.parametrize(("ahead", "expected"), [(90, 0), (0, 0), (-90, -90)])
