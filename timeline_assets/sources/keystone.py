@@ -24,7 +24,8 @@ def fetch(
 ) -> Fetched:
     """The whole list at `path`; `complete` may add to a row.
 
-    Raises ``scope_too_small`` for less than an administrator or a reader of the whole system. The service has no time filter and (before 2025.1) no pages.
+    The service has no time filter and (before 2025.1) no pages. Raises ``scope_too_small`` for less than an
+    administrator or a reader of the whole system.
     """
     reader.require_scope(is_reader_enough=True)
     if rest := whole.resting(reader.cursor(), span):
