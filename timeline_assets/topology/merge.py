@@ -240,7 +240,8 @@ def _differences(believed: pl.DataFrame, rows: pl.DataFrame, schema: pl.Schema) 
     start = pl.col("valid_from")
     marked = [
         frame.with_columns(
-            _is_first=start.is_null() | (start == start.min().over(key)), _is_last=start == start.max().over(key)
+            _is_first=start.is_null() | (start == start.min().over(key)),
+            _is_last=start.eq_missing(start.max().over(key)),
         )
         for frame in (believed, rows)
     ]

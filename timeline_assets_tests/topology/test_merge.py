@@ -289,6 +289,16 @@ def test_what_changed_is_reported_with_the_time_it_concerns(
     assert minutes(rows, "resource_type", "changed_from", "changed_to") == changed
 
 
+def test_an_end_that_moves_concerns_what_came_after_it_as_well(connection: psycopg.Connection) -> None:
+    """Of a resource that is from the beginning, too."""
+    project = [claim("project", "p", "owner", 1, domain_id="D"), claim("project", "p", "gone", 5, 4)]
+    merge(connection, frame(project))
+    connection.execute("delete from topology.touched")
+    merge(connection, frame([claim("project", "p", "gone", 4.5, 4.5, source="bus")]))
+    rows = read_frame(connection, "select * from topology.touched")
+    assert minutes(rows, "changed_from", "changed_to") == [(4, None)]
+
+
 def test_a_report_that_was_not_taken_is_widened(connection: psycopg.Connection) -> None:
     merge(connection, frame([volume("owner", 1, project_id="A"), volume("owner", 9, project_id="B")]))
     connection.execute("delete from topology.touched")
