@@ -110,6 +110,16 @@ def interval_of(source: Source, settings: HarvestSettings) -> timedelta:
     return source.interval if settings.poll_seconds is None else timedelta(seconds=settings.poll_seconds)
 
 
+#: Scans this close together prove a window, however much shorter the interval: polling often is for freshness, and one
+#: late poll in an hour is no gap. What they can resolve is in the row (`resolution_seconds`).
+CLOSE_ENOUGH = timedelta(minutes=2)
+
+
+def longest_between_scans(source: Source, settings: HarvestSettings) -> timedelta:
+    """How far apart two complete scans may be for what lies between them to count as seen."""
+    return max(2 * interval_of(source, settings), CLOSE_ENOUGH)
+
+
 def settle_of(source: Source, settings: HarvestSettings) -> timedelta:
     """How long after a window's end its second read comes."""
     return source.settle if settings.settle_seconds is None else timedelta(seconds=settings.settle_seconds)
@@ -166,7 +176,7 @@ def record_read(
             _mark_not_read(place, stood.read_to, window)
     else:
         if reading.is_complete:
-            _record_scan(place, reading, stood, 2 * interval_of(place.source, settings))
+            _record_scan(place, reading, stood, longest_between_scans(place.source, settings))
         else:
             _mark_gap(place, window, reading.attempted_at, reading.gap or "scan_incomplete", reading.detail)
         _count_rows(place, added)

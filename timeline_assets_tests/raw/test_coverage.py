@@ -161,6 +161,17 @@ def test_hours_between_scans_too_far_apart_are_gaps_with_the_time_between(pipeli
     assert wanted(pipeline, {"things": cloud}, "10:30") == [("things", "22-10")]
 
 
+def test_one_late_poll_of_a_source_that_is_polled_often_is_no_gap(pipeline, things):
+    cloud = things(Shape.SNAPSHOT)
+    source = cloud.source(interval=timedelta(seconds=1))
+    minutes = [f"08:{minute}" for minute in range(54, 60, 2)] + [f"09:{minute:02}" for minute in range(0, 60, 2)]
+    scans(pipeline, cloud, *minutes, "10:00", source=source)
+    assert covered(pipeline)["22 09"] == ("proven", None, 0)
+    scans(pipeline, cloud, "10:03", source=source)
+    scans(pipeline, cloud, *(f"10:{minute:02}" for minute in range(5, 60, 2)), "11:00", source=source)
+    assert covered(pipeline)["22 10"] == ("gap", "scan_interval_too_long", 0)
+
+
 def test_a_failed_scan_is_a_gap_until_one_comes_soon_enough(pipeline, things):
     cloud = things(Shape.SNAPSHOT)
     source = cloud.source(interval=timedelta(minutes=20))
