@@ -21,6 +21,7 @@ from timeline_assets.raw.harvest import Harvested
 from timeline_assets.raw.windows import HOUR, Window
 from timeline_assets.sources import SOURCES, named
 from timeline_assets.sources.base import Source
+from timeline_assets.timeline.stage import retract_unfounded
 from timeline_assets.wiring import keys
 from timeline_assets.wiring.build import build_defs, sources_of
 from timeline_assets.wiring.edge import Edge, Stages
@@ -182,7 +183,8 @@ def rebuild(
 ) -> list[Result]:
     """Make everything behind raw anew, for every window that has records; no source is asked.
 
-    What does not change is not written; an event whose owner is decided otherwise now moves to the other tenant.
+    What does not change is not written; an event whose owner is decided otherwise now moves to the other tenant, and one
+    that no fact gives any more is taken back.
 
     Raises:
         TimelineError: what no gap can stand for, such as a database that is gone.
@@ -196,6 +198,7 @@ def rebuild(
             runner.run(cloud, [keys.facts_key(cloud, name) for name in work.chosen[cloud]], some, "rebuild")
         for some in stretches(stored[cloud]):
             runner.run(cloud, keys.behind(cloud), some, "rebuild")
+        retract_unfounded(pipeline, cloud)
 
     work.do(make_anew, again=True)
     return work.counted([window for windows in stored.values() for window in windows])
