@@ -69,7 +69,7 @@ class Cloud:
 def happenings(cloud: Cloud, events: int, *, seed: int = 2) -> Iterator[tuple[str, str, dict, dict | None, datetime]]:
     """`events` records that each tell of one event: (source, key, record, record before, when it happened)."""
     random = Random(seed)
-    for number in range(events):
+    for _ in range(events):
         at = cloud.began + timedelta(seconds=random.uniform(0, 3500))
         source = random.choices(list(SHARES), SHARES.values())[0]
         owner = random.randrange(len(cloud.servers))

@@ -213,7 +213,9 @@ class Topology:
         if frontier.is_empty():
             return frontier.select("row", *QUESTION, "path")
         numbered = frontier.with_columns(_key=pl.int_range(pl.len(), dtype=pl.UInt32))
-        edges = lookup.edges_at(self.connection, _keys(numbered, self.cloud, "_key"), CONTAINERS, self.pin)
+        known = lookup.edges_at(self.connection, _keys(numbered, self.cloud, "_key"), CONTAINERS, self.pin)
+        # an edge that another observation no longer had may have ended before the event: it proves nothing
+        edges = known.filter(pl.col("is_exact") | (pl.col("ending") != "changed"))
         step = pl.struct(
             type="to_type", id="to_id", relation="relation", valid_from="valid_from", valid_to="valid_to"
         ).struct.json_encode()
