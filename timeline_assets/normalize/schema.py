@@ -14,7 +14,8 @@ INSTANT = pl.Datetime("us", "UTC")
 #: the version observed before (null: never seen before). `seen_from` is the last complete scan before this one
 #: (snapshot and read-in-full sources), or the previous version's `observed_at` otherwise; null when there was none:
 #: what changed, changed in (seen_from, observed_at]. For ``gone``: `seen_from` is the last complete scan that still
-#: had the key, `observed_at` the first that had not. `cursor_at` decides the window. `raw_ref` is ``<attempt's path>#<row>``.
+#: had the key, `observed_at` the first that had not. `cursor_at` decides the window. `raw_ref` is ``<path>#<row>`` of
+#: the attempt.
 OBSERVATION = pl.Schema(
     {
         "cloud": pl.String,
