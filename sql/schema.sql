@@ -1045,15 +1045,23 @@ CREATE POLICY project ON timeline.tenant_changes FOR SELECT TO timeline_project_
 
 CREATE POLICY project ON timeline.tenant_events FOR SELECT TO timeline_project_reader USING (((visibility = 'operational'::text) AND (tenant_project_id = ( SELECT access.my_project() AS my_project)) AND (cloud = ( SELECT access.my_cloud() AS my_cloud))));
 
-CREATE POLICY provider ON timeline.attributions FOR SELECT TO timeline_provider USING (true);
+CREATE POLICY provider ON timeline.attributions FOR SELECT TO timeline_provider USING ((EXISTS ( SELECT
+   FROM timeline.events e
+  WHERE (e.event_id = attributions.event_id))));
 
-CREATE POLICY provider ON timeline.contributions FOR SELECT TO timeline_provider USING (true);
+CREATE POLICY provider ON timeline.contributions FOR SELECT TO timeline_provider USING ((EXISTS ( SELECT
+   FROM timeline.events e
+  WHERE (e.event_id = contributions.event_id))));
 
 CREATE POLICY provider ON timeline.coverage FOR SELECT TO timeline_provider USING (true);
 
 CREATE POLICY provider ON timeline.events FOR SELECT TO timeline_provider USING ((visibility = ANY (ARRAY['operational'::text, 'billing'::text, 'system'::text])));
 
-CREATE POLICY provider ON timeline.quarantine FOR SELECT TO timeline_provider USING (true);
+CREATE POLICY provider ON timeline.quarantine FOR SELECT TO timeline_provider USING (((EXISTS ( SELECT
+   FROM timeline.events e
+  WHERE ((e.event_id = quarantine.event_id) AND (e.occurred_at = quarantine.occurred_at)))) OR ((resolved_at IS NOT NULL) AND (EXISTS ( SELECT
+   FROM timeline.events e
+  WHERE (e.event_id = quarantine.event_id))))));
 
 CREATE POLICY provider ON timeline.tenant_changes FOR SELECT TO timeline_provider USING ((visibility = ANY (ARRAY['operational'::text, 'billing'::text, 'system'::text])));
 

@@ -348,7 +348,7 @@ begin
         execute format('grant select, insert, update, delete on timeline.%I to timeline_writer', t);
     end loop;
     revoke update, delete on timeline.attributions, timeline.tenant_changes from timeline_writer; -- append-only
-    foreach t in array array['attributions', 'quarantine', 'coverage', 'tenant_coverage', 'contributions'] loop
+    foreach t in array array['coverage', 'tenant_coverage'] loop
         execute format('create policy provider on timeline.%I for select to timeline_provider using (true)', t);
         execute format('grant select on timeline.%I to timeline_provider', t);
     end loop;
@@ -358,6 +358,18 @@ begin
         execute format('create policy security on timeline.%I for select to timeline_security using (true)', t);
         execute format('grant select on timeline.%I to timeline_provider', t);
     end loop;
+    -- What is known beside an event is for those whom the event is for: the policy of events holds in here, too.
+    foreach t in array array['attributions', 'contributions'] loop
+        execute format('create policy provider on timeline.%I for select to timeline_provider using (
+            exists (select from timeline.events e where e.event_id = %I.event_id))', t, t);
+        execute format('grant select on timeline.%I to timeline_provider', t);
+    end loop;
+    -- An event that is still in quarantine has the time that is said here, which spares the other months.
+    create policy provider on timeline.quarantine for select to timeline_provider using (
+        exists (select from timeline.events e
+                where e.event_id = quarantine.event_id and e.occurred_at = quarantine.occurred_at)
+        or resolved_at is not null and exists (select from timeline.events e where e.event_id = quarantine.event_id));
+    grant select on timeline.quarantine to timeline_provider;
 end $$;
 
 -- A login that reads one project is in timeline_project_reader: one value, so the index gives its newest rows in order.

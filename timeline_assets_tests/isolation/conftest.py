@@ -118,6 +118,10 @@ def facts_of(tenant: str, other: str, *, cloud: str = CLOUD) -> pl.DataFrame:
         "resource_type": "role_assignment",
         "resource_id": mine("assignment"),
         "target_project_id": project(tenant),
+        "source_key": mine("grant"),
+        "minute": 4,
+        "changes": None,
+        "related": None,
     }
     user = {
         "event_type": "identity.user.created",
@@ -129,7 +133,9 @@ def facts_of(tenant: str, other: str, *, cloud: str = CLOUD) -> pl.DataFrame:
         everything | {"source_key": mine("own"), "minute": 1},
         everything | foreign | {"source_key": mine("by-another"), "minute": 2},
         everything | {"source_key": mine("recorded"), "minute": 3, "payload_project_id": project(tenant)},
-        everything | grant_of_a_role | {"source_key": mine("grant"), "minute": 4, "changes": None, "related": None},
+        everything | grant_of_a_role,
+        # the same on another road, so that what each said is kept beside the event
+        everything | grant_of_a_role | {"road_source": "audit", "road_key": mine("audit")},
         everything | user | {"source_key": mine("user"), "minute": 5, "changes": None, "related": None},
         everything
         | {"source_key": mine("lost"), "minute": 6, "resource_type": "volume", "resource_id": mine("lost-volume")},

@@ -271,6 +271,24 @@ def test_what_is_for_security_only_security_sees(ask, who, visible):
         assert {row[0] for row in found} == visible
 
 
+def test_what_is_known_beside_an_event_is_for_whom_the_event_is(world, ask):
+    grants = "select event_id::text from timeline.events where visibility = 'security'"
+    assert ask("provider", grants) == []
+    hidden = {row[0] for row in ask("security", grants)}
+    assert len(hidden) == 2
+    as_provider, as_security = everything(world, "provider"), everything(world, "security")
+    for told in (*hidden, marked("a", "assignment"), marked("b", "assignment")):
+        assert told not in as_provider
+        assert told in as_security
+    for table in ("attributions", "contributions"):
+        beside = f"select distinct event_id::text from timeline.{table} where event_id::text = any(%s)"
+        assert {row[0] for row in ask("security", beside, sorted(hidden))} == hidden
+    # and of what it may see, it sees all
+    decided = "select count(distinct event_id), count(*) from timeline.attributions"
+    assert ask("provider", decided) == [(12, 12)]
+    assert ask("provider", "select count(*) from timeline.quarantine where resolved_at is null") == [(2,)]
+
+
 def test_the_provider_reads_both_and_changes_nothing(world, ask):
     owners = "select owner_project_id, count(*) from timeline.events where cloud = %s group by 1 order by 1"
     assert ask("provider", owners, CLOUD) == [(project("a"), 3), (project("b"), 3), (None, 4)]
