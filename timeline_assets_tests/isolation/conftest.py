@@ -169,15 +169,16 @@ SCOPES = {
 }
 
 
-def fill(database: Database, folder: Path) -> dict[str, set[str]]:
-    """Both tenants' topology, events, coverage and records set aside; gives the ids of each tenant's events."""
+def fill(database: Database, folder: Path, tenants: str = "ab") -> dict[str, set[str]]:
+    """The tenants' topology, events, coverage and records set aside; gives the ids of each tenant's events."""
     settings = Settings(state_dir=folder, clouds=(CloudSettings(name=CLOUD), CloudSettings(name=OTHER_CLOUD)))
     pipeline = Pipeline(settings, database, RawStore(folder / "raw"))
     with pipeline.connect() as connection:
-        for tenant in "ab":
+        for tenant in tenants:
             merge(connection, topology_of(tenant))
     with pipeline.connect() as connection:
-        for tenant, other in ("ab", "ba"):
+        for tenant in tenants:
+            other = "b" if tenant == "a" else "a"
             resolve_facts(connection, pipeline, CLOUD, facts_of(tenant, other))
             # the same project's id in another cloud is another project
             resolve_facts(connection, pipeline, OTHER_CLOUD, facts_of(tenant, other, cloud=OTHER_CLOUD))
@@ -197,7 +198,7 @@ def fill(database: Database, folder: Path) -> dict[str, set[str]]:
             ([CLOUD, OTHER_CLOUD],),
         )
         ids = "select event_id::text from timeline.events where source_key like %s"
-        return {tenant: {row[0] for row in connection.execute(ids, (f"canary-{tenant}-%",))} for tenant in "ab"}
+        return {tenant: {row[0] for row in connection.execute(ids, (f"canary-{tenant}-%",))} for tenant in tenants}
 
 
 @pytest.fixture(scope="module")

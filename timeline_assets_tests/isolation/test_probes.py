@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from psycopg import errors, sql
 
-from timeline_assets_tests.isolation.conftest import domain, marked, project
+from timeline_assets_tests.isolation.conftest import domain, fill, marked, project
 from timeline_assets_tests.making import CLOUD
 
 TENANTS = ("a", "b", "domain", "nobody")
@@ -62,6 +62,16 @@ def test_a_tenant_reads_its_own_and_only_that(ask):
             (CLOUD, project(tenant), "operational")
         ]
         assert ask(tenant, "select count(*), count(distinct event_id) from timeline.tenant_changes") == [(3, 3)]
+
+
+def test_a_tenants_rows_are_the_same_without_the_other(database, ask, tmp_path):
+    fill(database, tmp_path, "b")
+    rows = """select to_jsonb(t) - 'recorded_at' from timeline.tenant_events t
+        where visibility = 'operational' and cloud = %s and tenant_project_id = %s order by occurred_at"""
+    with database.connect("pipeline") as connection:
+        alone = connection.execute(rows, (CLOUD, project("b"))).fetchall()
+    assert len(alone) == 3
+    assert ask("b", rows, CLOUD, project("b")) == alone
 
 
 def test_a_domain_reader_reads_its_domain_and_its_projects(ask):
