@@ -183,8 +183,8 @@ def rebuild(
 ) -> list[Result]:
     """Make everything behind raw anew, for every window that has records; no source is asked.
 
-    What does not change is not written; an event whose owner is decided otherwise now moves to the other tenant, and
-    one that no fact gives any more is taken back.
+    What does not change is not written; an event whose owner is decided otherwise now moves to the other tenant,
+    and one that no fact gives any more is taken back.
 
     Raises:
         TimelineError: what no gap can stand for, such as a database that is gone.

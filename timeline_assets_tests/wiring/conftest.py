@@ -6,7 +6,7 @@ Time is a morning in the past that the test sets, so that its hours are partitio
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -20,12 +20,13 @@ import pytest
 from timeline_assets.config import CloudSettings, HarvestSettings, Settings
 from timeline_assets.errors import SourceError
 from timeline_assets.pipeline import Pipeline
-from timeline_assets.raw.harvest import harvest
+from timeline_assets.raw import harvest as raw_stage
 from timeline_assets.raw.store import RawStore
 from timeline_assets.raw.windows import Window
 from timeline_assets.sources import keystone_domains, keystone_projects, neutron_networks
 from timeline_assets.sources.base import Fetched, Record, Shape, Source, Span
 from timeline_assets.wiring.edge import Edge, Stages
+from timeline_assets.wiring.runs import Parts, Result, Runner, harvest_windows
 
 START = datetime(2024, 5, 1, tzinfo=UTC)
 DOMAIN, PROJECT = "d0", "p0"
@@ -63,7 +64,7 @@ class World:
             pipeline: Pipeline, cloud: str, source: Source, window: Window, *, fetched: Fetched | None = None
         ):
             reader = self.reader(pipeline, cloud, source)
-            return harvest(pipeline, cloud, source, window, reader=reader, fetched=fetched)
+            return raw_stage.harvest(pipeline, cloud, source, window, reader=reader, fetched=fetched)
 
         return Stages(reader=self.reader, harvest=harvest_here)
 
@@ -159,6 +160,26 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
     """A Dagster instance in memory."""
     with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path)) as instance:
         yield instance
+
+
+@pytest.fixture
+def parts(world: World, instance: dg.DagsterInstance) -> Parts:
+    return Parts(world.sources, world.stages, instance)
+
+
+@pytest.fixture
+def harvest(settings: Settings, pipeline: Pipeline, parts: Parts) -> Callable[..., list[Result]]:
+    """Harvests windows of east, of all sources or those named."""
+
+    def harvest_east(*windows: Window, sources: list[str] | None = None) -> list[Result]:
+        return harvest_windows(settings, pipeline, ["east"], sources, windows, parts=parts)
+
+    return harvest_east
+
+
+@pytest.fixture
+def runner(settings: Settings, instance: dg.DagsterInstance, edge: Edge, world: World) -> Runner:
+    return Runner(settings, instance, edge, world.sources)
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,6 @@ from dagster import DagsterRun
 from timeline_assets.wiring import alive, keys, sensors
 from timeline_assets.wiring.build import build_defs
 from timeline_assets.wiring.partitions import RANGE_END, RANGE_START
-from timeline_assets.wiring.runs import Runner
 from timeline_assets_tests.wiring.conftest import a_while_passes, at, hour
 
 NETWORKS = "neutron_networks"
@@ -20,11 +19,6 @@ NETWORKS = "neutron_networks"
 @pytest.fixture
 def defs(settings, world, edge) -> dg.Definitions:
     return build_defs(settings, {"edge": edge, "sources": world.sources})
-
-
-@pytest.fixture
-def runner(settings, world, edge, instance) -> Runner:
-    return Runner(settings, instance, edge, world.sources)
 
 
 class Automation:

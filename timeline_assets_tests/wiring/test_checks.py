@@ -10,19 +10,11 @@ import pytest
 from timeline_assets.raw.windows import Window
 from timeline_assets.wiring import checks, keys, upkeep
 from timeline_assets.wiring.build import build_defs
-from timeline_assets.wiring.runs import Parts, harvest_windows
 from timeline_assets_tests.wiring.conftest import PROJECT
 
 CLOUD = "east"
 RAW = keys.raw_key(CLOUD, "neutron_networks")
 _, QUARANTINE, EVENTS, TENANT_EVENTS = keys.final_keys(CLOUD)
-
-
-@pytest.fixture
-def harvest(settings, pipeline, world, instance):
-    """Harvests a window of some sources of the cloud."""
-    parts = Parts(world.sources, world.stages, instance)
-    return lambda window, *names: harvest_windows(settings, pipeline, [CLOUD], names or None, [window], parts=parts)
 
 
 @pytest.fixture
@@ -66,7 +58,7 @@ def test_all_checks_of_all_clouds_pass_on_what_the_pipeline_wrote(harvested, ver
 def test_a_gap_fails_the_coverage_of_its_source_with_its_reason(harvested, verdicts, world, harvest):
     world.fails(CLOUD, "neutron_networks", "timeout")
     before = Window(harvested.start - timedelta(hours=1))
-    harvest(before, "neutron_networks")
+    harvest(before, sources=["neutron_networks"])
     said = verdicts()
     assert failed(said) == {("raw/east/neutron_networks", checks.COVERAGE)}
     assert said[RAW, checks.COVERAGE].severity == dg.AssetCheckSeverity.ERROR
@@ -75,7 +67,7 @@ def test_a_gap_fails_the_coverage_of_its_source_with_its_reason(harvested, verdi
 
 def test_a_record_set_aside_fails_the_schema(harvested, verdicts, world, harvest):
     world.network(CLOUD, "n9", harvested.start, mtu={"is": "no number"})
-    harvest(harvested, "neutron_networks")
+    harvest(harvested, sources=["neutron_networks"])
     said = verdicts()
     assert failed(said) == {("raw/east/neutron_networks", checks.DRIFT)}
     assert "| normalize | not_understood | 1 |" in said[RAW, checks.DRIFT].metadata["set aside"].value
@@ -85,7 +77,7 @@ def test_a_field_that_is_no_longer_sent_fails_the_schema(harvested, verdicts, wo
     for body in world.networks[CLOUD]:
         del body["mtu"]
         body["novelty"] = 1
-    harvest(harvested, "neutron_networks")
+    harvest(harvested, sources=["neutron_networks"])
     said = verdicts()
     assert failed(said) == {("raw/east/neutron_networks", checks.DRIFT)}
     assert said[RAW, checks.DRIFT].metadata["fields no longer sent"].value == "mtu"
@@ -102,7 +94,7 @@ def test_an_unknown_type_fails_its_check_and_is_named(harvested, verdicts, pipel
 
 def test_too_many_events_without_an_owner_fail_their_check_by_reason(harvested, verdicts, world, harvest):
     world.network(CLOUD, "orphan", harvested.start, project_id=None, tenant_id=None)
-    harvest(harvested, "neutron_networks")
+    harvest(harvested, sources=["neutron_networks"])
     said = verdicts()
     assert failed(said) == {("ownership/east/quarantine", checks.QUARANTINE)}
     metadata = said[QUARANTINE, checks.QUARANTINE].metadata
