@@ -1,7 +1,7 @@
 """How each configured cloud is reached, and what time it is there: one of clouds.yaml, or the recorded one.
 
-The recorded cloud's clock is ours, but for the minute in which its recording is played; whatever decides windows and
-dates observations of a cloud takes its clock from here.
+The recorded cloud's clock is ours, but for the first minutes, in which its recording is played; whatever decides
+windows and dates observations of a cloud takes its clock from here.
 """
 
 from __future__ import annotations

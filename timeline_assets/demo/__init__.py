@@ -3,7 +3,7 @@
 ===========  =====================================================================
 `record`     writes a recording of a cloud at work (``timeline record``)
 `recording`  reads one: what every listing showed at any instant of it
-`play`       the replay's clock: catches up with the present within a minute
+`play`       the replay's clock: catches up with the present in a minute and a half
 `cloud`      what the recorded cloud answers
 `server`     answers over HTTP on loopback, one process at a time
 `client`     how the pipeline reaches it, and what time it is there

@@ -50,7 +50,7 @@ def place(settings: Settings) -> Place:
 
 
 def now(settings: Settings) -> datetime:
-    """What the recorded cloud's clock shows: ours, but for the minute in which the recording is played."""
+    """What the recorded cloud's clock shows: ours, but for the first minutes, in which the recording is played."""
     play = plays.load(settings)
     return _ours() if play is None else play.now(_ours())
 

@@ -20,8 +20,9 @@ from timeline_assets.errors import TimelineError
 
 #: The one who may ask, as clouds.yaml would name them.
 USER, PROJECT, DOMAIN = "harvester", "admin", "Default"
-#: How long the recording is played for, however long it is.
-CATCH_UP_SECONDS = 60.0
+#: How long the recording is played for, however long it is. Some things in it stand for 13 seconds of five minutes:
+#: they have to stand long enough for a small machine to see them.
+CATCH_UP_SECONDS = 90.0
 #: How long the cloud stands as it was at the recording's begin, by its own clock.
 STILL_SECONDS = 5.0
 

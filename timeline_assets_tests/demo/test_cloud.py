@@ -161,9 +161,8 @@ def test_nova_and_cinder_list_the_newest_first_and_neutron_as_asked(cloud):
     up = cloud.rows(f"{NETWORK}/ports", "ports", {"sort_key": "id"})
     assert ids(up) == sorted(ids(up))
     by_two = cloud.rows(f"{NETWORK}/ports", "ports", "sort_key=status&sort_key=id&sort_dir=asc&sort_dir=desc")
-    assert [(row["status"], row["id"]) for row in by_two] == [
-        (row["status"], row["id"]) for row in sorted(reversed(up), key=lambda row: row["status"])
-    ]
+    down = up[::-1]
+    assert by_two == [row for status in ("ACTIVE", "DOWN", "N/A") for row in down if row["status"] == status]
 
 
 def test_deleted_servers_are_listed_only_to_whoever_asks_for_changes(cloud):

@@ -99,7 +99,7 @@ def test_what_stays_as_it_is_costs_nothing(cloud, server, clock, monkeypatch, tm
         return answered(path, query, headers)
 
     monkeypatch.setattr(server._http.cloud, "get", get)
-    rounds = Rounds(server, clock, 5, wait=60)  # from the second on the play is over
+    rounds = Rounds(server, clock, 5, wait=100)  # from the second on the play is over
 
     def progress(*told) -> None:
         about_actions.append([path for path in asked if "os-instance-actions" in path])

@@ -87,7 +87,7 @@ def test_every_time_moves_by_whole_seconds_and_keeps_its_form(tmp_path):
         (lambda path: path.unlink(), "No such file"),
         (lambda path: path.write_bytes(path.read_bytes()[:-20]), "no whole recording"),
         (lambda path: path.write_bytes(b"{}"), "no whole recording"),
-        (lambda path: written(path), "no whole recording"),
+        (written, "no whole recording"),
         (lambda path: written(path, HEAD | {"format": 9}, TAIL), "format is 9, not 1"),
         (lambda path: written(path, HEAD, at(0, "a", {})), "recorded_to"),
         (lambda path: written(path, HEAD, {"at": "x"}, TAIL), "no whole recording"),

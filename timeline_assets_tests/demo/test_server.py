@@ -44,7 +44,7 @@ def fetched(source: Source, reader: OpenStackReader, *, since: timedelta = timed
 
 
 def play(clock, share: float) -> None:
-    """To where so much of the minute of playing is over."""
+    """To where so much of the time of playing is over."""
     clock.now = START + timedelta(seconds=plays.CATCH_UP_SECONDS * share)
 
 
@@ -122,10 +122,10 @@ def test_the_clock_stands_back_until_the_first_log_in_and_then_catches_up(server
     reading().scope()
     assert server.play.asked_at == clock()
     assert client.now(settings) == clock() - lead
-    clock.wait(30)
+    clock.wait(plays.CATCH_UP_SECONDS / 2)
     assert client.now(settings) == clock() - lead / 2
     assert date_of(server) == (clock() - lead / 2).replace(microsecond=0)
-    clock.wait(30)
+    clock.wait(plays.CATCH_UP_SECONDS / 2)
     assert client.now(settings) == clock()
     clock.wait(1)
     assert client.now(settings) == clock()
@@ -295,7 +295,8 @@ def test_the_program_ends_with_whoever_started_it(program):
     # a parent that starts it, passes its line on, and ends when its own input does
     code = (
         "import subprocess, sys\n"
-        "p = subprocess.Popen([sys.executable, '-P', '-m', 'timeline_assets.demo.server'], stdout=subprocess.PIPE, text=True)\n"
+        "command = [sys.executable, '-P', '-m', 'timeline_assets.demo.server']\n"
+        "p = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)\n"
         "print(p.pid, p.stdout.readline(), flush=True)\n"
         "import os, signal; os.kill(os.getpid(), signal.SIGKILL)\n"
     )
