@@ -63,10 +63,7 @@ REGISTRY = _assemble((identity.TYPES, compute.TYPES, volume.TYPES, network.TYPES
 def registry_frame() -> pl.DataFrame:
     """The registry as a frame: one row a type, columns as :class:`EventType`'s, `name` as ``event_type``."""
     return pl.DataFrame(
-        [
-            (t.name, t.category, t.visibility, t.severity, t.title, t.is_provider, t.target)
-            for t in REGISTRY.values()
-        ],
+        [(t.name, t.category, t.visibility, t.severity, t.title, t.is_provider, t.target) for t in REGISTRY.values()],
         schema={
             "event_type": pl.String,
             "category": pl.String,
