@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from timeline_assets_tests.cloud.exercise import DONOR, TWIN, Exercise
 
+SHORT_LIVED = "short-lived"
+
 
 def one_by_one(exercise: Exercise) -> None:
     """One change of each kind that the exercise leaves out, on a resource that nothing else is done to meanwhile."""
@@ -23,11 +25,23 @@ def one_by_one(exercise: Exercise) -> None:
     alice.update(exercise.of(DONOR, "floating_ip", "web-1"), description="renamed")
     twin.update(exercise.of(TWIN, "port", "guest-port"), description="of a guest")
 
+    network = alice.create("network", name=SHORT_LIVED).resource_id
+    alice.create("subnet", name=SHORT_LIVED, network_id=network, ip_version=4, cidr="10.9.0.0/24", enable_dhcp=False)
+    alice.create("port", name=SHORT_LIVED, network_id=network)
+    alice.create("router", name=SHORT_LIVED)
+    alice.create("security_group", name=SHORT_LIVED)
+
     server = exercise.of(DONOR, "server", "web-1")
     alice.act(server, "pause", {"pause": None}, "PAUSED")
     alice.act(server, "unpause", {"unpause": None}, "ACTIVE")
     alice.act(server, "lock", {"lock": {"locked_reason": "change freeze"}})
     alice.act(server, "unlock", {"unlock": None})
+
+
+def taken_away(exercise: Exercise) -> None:
+    """What was made one by one, and that no part of the exercise deletes."""
+    for resource_type in ("port", "subnet", "network", "router", "security_group"):
+        exercise.actor(DONOR).delete(exercise.of(DONOR, resource_type, SHORT_LIVED))
 
 
 def in_passing(exercise: Exercise) -> None:

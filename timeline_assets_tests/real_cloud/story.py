@@ -32,7 +32,7 @@ AWAY = ("neutron-server", "keystone")
 OUTAGE = ("neutron_ports", "keystone_users")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Story:
     """What was done, and where it was told.
 
@@ -112,32 +112,36 @@ def take_place(home: Home, cloud: OpenStack, memory: Path) -> None:
 def _take_place(home: Home, cloud: OpenStack) -> dict[str, Any]:
     began = datetime.now(UTC)
     is_first = not cloud.ledger.exists()
-    run = began.strftime("%H%M%S")
-    usual = Exercise(cloud.folder, fast=True, run=run)
-    apart = Exercise(cloud.folder, fast=True, run=f"{run}-{ONE_BY_ONE}")
+    usual = began.strftime("%H%M%S")
+    apart = f"{usual}-{ONE_BY_ONE}"
     seen: list[dict[str, Any]] = []
     follower = Follower(home)
     follower.start()
 
-    def after(part: Callable[[Exercise], None], by: Exercise = usual) -> None:
-        part(by)
+    def do(part: Callable[[Exercise], None], run: str = usual) -> None:
+        part(Exercise(cloud.folder, fast=True, run=run))
+
+    def catch_up() -> None:
         home.catch_up()
-        seen.append(look(by.operator))
+        do(lambda by: seen.append(look(by.operator)))
+
+    def after(part: Callable[[Exercise], None], run: str = usual) -> None:
+        do(part, run)
+        catch_up()
 
     try:
-        home.catch_up()  # a birth shows only where an earlier scan lacked the newborn
-        seen.append(look(usual.operator))
+        catch_up()  # a birth shows only where an earlier scan lacked the newborn
         after(exercises.tenants)
         after(exercises.build)
         with _killing(follower, home) as killed:
-            exercises.work(usual)
-        home.catch_up()
-        seen.append(look(usual.operator))
+            do(exercises.work)
+        catch_up()
         after(exercises.share)
         after(exercises.operate)
         after(exercises.identity)
         after(deeds.one_by_one, apart)
-        deeds.in_passing(usual)
+        do(deeds.in_passing)
+        do(deeds.taken_away, apart)
         after(exercises.host_down)
         after(exercises.host_up)
         outage = _outage(home, cloud)
@@ -148,7 +152,7 @@ def _take_place(home: Home, cloud: OpenStack) -> dict[str, Any]:
     return {
         "began": began.isoformat(),
         "is_first": is_first,
-        "runs": [usual.run, apart.run],
+        "runs": [usual, apart],
         "seen": seen,
         "outage": outage,
         "killed_with_pending": killed[0],
@@ -158,7 +162,7 @@ def _take_place(home: Home, cloud: OpenStack) -> dict[str, Any]:
 def _outage(home: Home, cloud: OpenStack) -> dict[str, list[tuple]]:
     """Two services go away and come back; what was known of their sources' open windows then."""
     cloud.stop(*AWAY)
-    home.wait_until("the outage is known as a gap", _IS_GAP, cloud=CLOUD, sources=list(OUTAGE))
+    home.wait_until("the outage is known as a gap", _IS_GAP, cloud=CLOUD, sources=list(OUTAGE), n=len(OUTAGE))
     away = _standing(home)
     cloud.up()
     home.catch_up()
@@ -166,7 +170,7 @@ def _outage(home: Home, cloud: OpenStack) -> dict[str, list[tuple]]:
 
 
 _IS_GAP = """
-select count(distinct source) = cardinality(%(sources)s) from timeline.coverage
+select count(distinct source) = %(n)s from timeline.coverage
 where cloud = %(cloud)s and source = any(%(sources)s) and status = 'gap' and window_end > now()
 """
 

@@ -96,7 +96,7 @@ def test_9_a_volume_given_away(story):
     assert set(about(story, backup)["event_type"]) == {"backup.create.end", "backup.delete.end"}
     assert owners(about(story, backup)) == {giver}
     held = story.home.rows(
-        """select resource_id, project_id from topology.ownership where recorded_to is null and upper_inf(valid)
+        """select resource_id, project_id from topology.ownership where recorded_to is null and valid_to is null
         and resource_id = any(%(ids)s) order by 1""",
         ids=[accept.details["volume_id"], snapshot],
     )

@@ -36,7 +36,8 @@ class Told:
         by: ``request`` (it carries the request's id), ``resource`` (no other event of this type is about that
             resource), ``change`` (it names the change to the values asked for), ``time`` (the type comes more than
             once, its bounds have to meet the deed's).
-        precision: of its time: ``second``, or ``interval`` where two readings were compared.
+        precision: of its time: ``second``; ``interval`` where two readings were compared; ``estimate`` for an interval
+            that is wider than that and whose best estimate is right to the second.
         has_actor: whether the listing says who did it; else the event must not name anybody.
         of: the id of the resource that it is about.
         changes: path → new value, to find it by.
@@ -149,7 +150,7 @@ TOLD: dict[str, tuple[Told, ...]] = {
     "server.create": _action("create"),
     "server.delete": _action("delete"),
     "server.delete, of one that never had a host": (Told("compute.instance.delete.end", precision="second"),),
-    "server.update": (Told("compute.instance.update", "change"),),
+    "server.update": (Told("compute.instance.update", "change", "estimate"),),
     "server.reboot": _action("reboot"),
     "server.stop": _action("power_off"),
     "server.start": _action("power_on"),
