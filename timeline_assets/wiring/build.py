@@ -28,7 +28,8 @@ def build_defs(settings: Settings | None = None, overrides: Mapping[str, Any] | 
     Args:
         settings: default: as file and environment give it.
         overrides: replaces parts, for tests and for processes that have opened the pipeline already: ``sources`` (a
-            tuple of :class:`Source`) and ``edge`` (an :class:`Edge`, left open).
+            tuple of :class:`Source`), ``edge`` (an :class:`Edge`, left open) and ``checks`` (False: none; a run on
+            some assets would run all of theirs).
     """
     settings = settings or load()
     overrides = overrides or {}
@@ -45,7 +46,8 @@ def build_defs(settings: Settings | None = None, overrides: Mapping[str, Any] | 
             sources = chosen[cloud.name]
             own = [policies.applied(asset, partitions) for asset in cloud_assets(cloud.name, sources)]
             assets += own
-            checks.append(cloud_checks(cloud.name, sources))
+            if overrides.get("checks", True):
+                checks.append(cloud_checks(cloud.name, sources))
             job = dg.define_asset_job(
                 keys.harvest_job(cloud.name),
                 selection=dg.AssetSelection.assets(*own).without_checks(),

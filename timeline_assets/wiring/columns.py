@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from html import escape
 
 import dagster as dg
 import polars as pl
@@ -19,7 +20,10 @@ _COMMENT = re.compile(r"^COMMENT ON COLUMN (\w+\.\w+)\.(\w+) IS '((?:[^']|'')*)'
 def tables() -> dict[str, dg.TableSchema]:
     """Every table that the migrations result in, by ``schema.name``: names, types, and the comments as descriptions."""
     text = (SQL / "schema.sql").read_text()
-    said = {(table, column): comment.replace("''", "'") for table, column, comment in _COMMENT.findall(text)}
+    # descriptions are Markdown to the catalogue, which takes <service> for a tag
+    said = {
+        (t, column): escape(comment.replace("''", "'"), quote=False) for t, column, comment in _COMMENT.findall(text)
+    }
     return {
         table: dg.TableSchema(
             [

@@ -16,8 +16,11 @@ FINAL = (
     ("timeline", "tenant_events"),
 )
 
-#: Tags on runs; `CLOUD` and `TRIGGER` are on every run that we start, `WORKER` names the process that executes it.
-CLOUD, TRIGGER, WORKER = "timeline/cloud", "timeline/trigger", "timeline/worker"
+#: Tags on runs: the cloud and what set the run off; the process that executes it, in a name that the UI does not show.
+CLOUD, TRIGGER, WORKER = "timeline/cloud", "timeline/trigger", ".dagster/timeline_worker"
+
+#: The tag that the UI's "launched by" shows.
+LAUNCHED_BY = "user"
 
 #: Runs on what happens now go before backfills (Dagster's default is 0).
 LIVE_PRIORITY = {"dagster/priority": "10"}

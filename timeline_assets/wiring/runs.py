@@ -109,7 +109,7 @@ class Runner:
     ) -> None:
         share_between_threads(instance)
         self.instance = instance
-        defs = build_defs(settings, {"edge": edge, "sources": sources})
+        defs = build_defs(settings, {"edge": edge, "sources": sources, "checks": False})
         self._jobs = {cloud.name: defs.resolve_job_def(keys.harvest_job(cloud.name)) for cloud in settings.clouds}
 
     def run(
@@ -125,6 +125,7 @@ class Runner:
             tags={
                 **({} if one else range_tags(list(windows))),
                 keys.TRIGGER: trigger,
+                keys.LAUNCHED_BY: f"timeline {trigger}",
                 keys.WORKER: this_worker(),
                 # another process could not repeat it: what was read is here
                 "dagster/max_retries": "0",

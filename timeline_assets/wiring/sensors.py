@@ -67,6 +67,7 @@ def _request(cloud: str, window: Window, to_read: set[str], to_normalize: set[st
         run_key=f"{cloud}/{window.key}/{what}/{now:%Y%m%d%H%M}",
         partition_key=window.key,
         asset_selection=chosen,
+        asset_check_keys=[],
         tags={keys.TRIGGER: "sensor", **keys.LIVE_PRIORITY},
     )
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.instance.ref import InstanceRef
 
 from timeline_assets.config import CloudSettings, HarvestSettings, Settings
 from timeline_assets.errors import SourceError
@@ -157,8 +158,17 @@ def edge(pipeline: Pipeline, world: World) -> Edge:
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    """A Dagster instance in memory."""
+    """A Dagster instance in memory, for one thread at a time."""
     with dg.DagsterInstance.ephemeral(tempdir=str(tmp_path)) as instance:
+        yield instance
+
+
+@pytest.fixture
+def shared_instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """A Dagster instance on files, for several threads."""
+    home = tmp_path / "dagster"
+    home.mkdir()
+    with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home))) as instance:
         yield instance
 
 

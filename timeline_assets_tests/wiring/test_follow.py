@@ -183,7 +183,7 @@ def test_one_follower_a_cloud(pipeline):
         assert not alive.is_followed(later, "east")
 
 
-def test_it_follows_all_clouds_until_it_is_stopped(settings, pipeline, world, instance, monkeypatch):
+def test_it_follows_all_clouds_until_it_is_stopped(settings, pipeline, world, shared_instance, monkeypatch):
     """The threads themselves, on the real clock: both clouds' newest window arrives, then the stop ends all of it."""
     from contextlib import nullcontext  # noqa: PLC0415
     from datetime import UTC, datetime  # noqa: PLC0415
@@ -204,7 +204,9 @@ def test_it_follows_all_clouds_until_it_is_stopped(settings, pipeline, world, in
             arrived[cloud].set()
         return result
 
-    parts = Parts(world.sources, type(stages)(reader=stages.reader, harvest=stages.harvest, resolve=resolved), instance)
+    parts = Parts(
+        world.sources, type(stages)(reader=stages.reader, harvest=stages.harvest, resolve=resolved), shared_instance
+    )
     stop = threading.Event()
     thread = threading.Thread(target=follow, args=(settings, stop), kwargs={"parts": parts})
     thread.start()
@@ -220,4 +222,4 @@ def test_it_follows_all_clouds_until_it_is_stopped(settings, pipeline, world, in
     with pipeline.connect() as connection:
         assert not alive.is_followed(connection, "east")
     assert rows(pipeline, EVENTS, "west") == [("network.create.end", "n1", PROJECT)]
-    assert instance.get_materialized_partitions(keys.final_keys("east")[2]) >= {Window.of(stamp).key}
+    assert shared_instance.get_materialized_partitions(keys.final_keys("east")[2]) >= {Window.of(stamp).key}

@@ -117,7 +117,8 @@ def test_one_source_that_fails_holds_nothing_else_back(settings, pipeline, world
     }
 
 
-def test_one_cloud_that_fails_holds_no_other_back(settings, pipeline, world, parts):
+def test_one_cloud_that_fails_holds_no_other_back(settings, pipeline, world, shared_instance):
+    parts = Parts(world.sources, world.stages, shared_instance)
     world.network("west", "n1", at("10:01"))
     for source in world.sources:
         world.fails("east", source.name, "auth_failed")
@@ -155,7 +156,7 @@ def test_an_unknown_source_is_refused_by_name(settings, pipeline, parts):
         harvest_windows(settings, pipeline, ["east"], ["nova_serverz"], [hour("10")], parts=parts)
 
 
-def test_a_rebuild_comes_to_the_same_and_asks_nobody(settings, pipeline, world, parts):
+def test_a_rebuild_comes_to_the_same_and_asks_nobody(settings, pipeline, world, parts, shared_instance):
     world.network("east", "n1", at("09:30"))
     world.network("east", "n2", at("10:01"))
     harvest_windows(settings, pipeline, ["east"], None, [hour("09"), hour("10")], parts=parts)
@@ -168,7 +169,8 @@ def test_a_rebuild_comes_to_the_same_and_asks_nobody(settings, pipeline, world, 
             "truncate timeline.events, timeline.tenant_events, timeline.event_keys, timeline.attributions"
         )
     world.asked.clear()
-    results = rebuild(settings, pipeline, ["east", "west"], parts=parts)
+    shared = Parts(world.sources, world.stages, shared_instance)
+    results = rebuild(settings, pipeline, ["east", "west"], parts=shared)
     assert world.asked == []
     assert [result.events for result in results if result.source == "neutron_networks"] == [2, 0]
     again = [rows(pipeline, table.format(name)) for name in ("events", "tenant_events", "event_keys")]

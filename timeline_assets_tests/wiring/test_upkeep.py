@@ -18,7 +18,7 @@ from timeline_assets.raw.windows import Window
 from timeline_assets.timeline.retention import drop_old_months
 from timeline_assets.wiring import keys, upkeep
 from timeline_assets.wiring.build import build_defs
-from timeline_assets.wiring.runs import Parts, harvest_windows
+from timeline_assets.wiring.runs import Parts, Runner, harvest_windows
 from timeline_assets_tests.wiring.conftest import PROJECT, at, hour, rows
 
 EVENTS = "select event_type, resource_id, owner_project_id from timeline.events order by 2, 1"
@@ -68,9 +68,10 @@ def test_a_process_id_that_was_given_again_is_another_worker():
     assert upkeep.is_gone(f"{node}/{pid}/{int(born) - 60}")
 
 
-def test_two_runs_on_one_partition_come_to_one_event(pipeline, world, runner):
+def test_two_runs_on_one_partition_come_to_one_event(settings, pipeline, world, edge, shared_instance):
     for number in range(20):
         world.network("east", f"n{number:02}", at("10:01"))
+    runner = Runner(settings, shared_instance, edge, world.sources)
     everything = [
         *(key("east", source.name) for key in (keys.raw_key, keys.facts_key) for source in world.sources),
         *keys.behind("east"),
