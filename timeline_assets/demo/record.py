@@ -119,8 +119,6 @@ def record(
         found = list(recorder.round())
         begins, began = _now(), time.monotonic()
         _write(file, _head(cloud, scope, begins))
-        # what stood there when the recording began has been there for all of it
-        found = [line | {"at": begins} for line in found]
         try:
             while True:
                 round_began = time.monotonic()
