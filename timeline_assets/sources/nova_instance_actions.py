@@ -239,6 +239,9 @@ def _next_in_turn(reader: Reader, span: Span, memory: dict[str, Any]) -> list[Qu
     if memory.get("turn_at") is None:
         memory |= {"turn_since": memory.get("turn_began"), "turn_began": timestamp(span.now - LATE)}
     following = bodies(reader.latest("nova_servers", after=memory.get("turn_at"), limit=SWEEP_RECORDS))
+    if not following and memory["turn_since"] is None:
+        memory["turn_began"] = None  # no server was ever read: the first turn is still to come
+        return []
     living = [key for key, body in following.items() if body.get("status") != "DELETED"]
     chosen, since = living[:SWEEP_SERVERS], {"changes-since": memory["turn_since"]}
     if len(living) > SWEEP_SERVERS:

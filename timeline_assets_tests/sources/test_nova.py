@@ -277,6 +277,13 @@ def test_the_first_turn_asks_for_everything_and_the_next_since_the_one_before(no
     assert since == [None, ["2026-11-22T10:03:00Z"], ["2026-11-22T10:04:00Z"]]
 
 
+def test_a_turn_before_any_server_was_read_is_not_the_first(nova):
+    nova.poll()
+    nova.has("s1")
+    nova.poll()
+    assert "changes-since" not in nova.asked()["s1"]
+
+
 def test_servers_that_changed_or_are_named_by_what_changed_are_asked_about(nova, no_sweep):
     for server in ("changed", "attached", "wired", "moved", "idle"):
         nova.has(server)
