@@ -71,6 +71,8 @@ def _raw(cloud: str, source: Source) -> dg.AssetsDefinition:
             done[window] = result
         with edge.pipeline.connect() as connection:
             preview = report.table(report.raw_rows(connection, cloud, source.name))
+            for window, rows in report.stored(connection, cloud, source.name, list(done)).items():
+                context.add_asset_metadata({"stored_in_window": rows}, partition_key=window.key)
         if errors:
             may_retry = edge.may_retry and all(error.code in TRANSIENT for error in errors.values())
             may_retry = may_retry and context.retry_number < RETRY.max_retries

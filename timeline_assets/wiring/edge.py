@@ -6,6 +6,7 @@ The pipeline is opened when it is first asked for, so that loading definitions c
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
@@ -48,7 +49,7 @@ class Edge:
     what is new): the raw asset takes it from there and does not ask the cloud again. `on_done` is told of each window
     that a stage has finished: (stage, cloud, source or None, window, result or error). `again` makes the stages redo
     what was done (`timeline rebuild`); `may_retry` lets a step that failed for a passing reason be tried once more,
-    with the windows that it could read in `kept`.
+    with the windows that it could read in `kept`. `made_at` is on the monotonic clock.
     """
 
     opening: Callable[[], AbstractContextManager[Pipeline]]
@@ -58,6 +59,7 @@ class Edge:
     may_retry: bool = False
     kept: dict[Read, Harvested] = field(default_factory=dict)
     on_done: Callable[[str, str, str | None, Window, Any], None] = lambda *_: None
+    made_at: float = field(default_factory=time.monotonic)
     _made_anew: dict[str, Absorbed] = field(default_factory=dict, repr=False)
     _stack: ExitStack = field(default_factory=ExitStack, repr=False)
     _pipeline: Pipeline | None = field(default=None, repr=False)

@@ -122,6 +122,15 @@ def raw_rows(connection: psycopg.Connection, cloud: str, source: str) -> pl.Data
     )
 
 
+def stored(connection: psycopg.Connection, cloud: str, source: str, windows: list[Window]) -> dict[Window, int]:
+    """How many records each window holds by now, whenever they came."""
+    found = connection.execute(
+        "select window_start, rows from timeline.coverage where cloud = %s and source = %s and window_start = any(%s)",
+        (cloud, source, [window.start for window in windows]),
+    )
+    return {Window(start): rows for start, rows in found}
+
+
 def fact_rows(pipeline: Pipeline, cloud: str, source: str, windows: list[Window]) -> pl.DataFrame:
     """The newest facts of a source in some windows."""
     with pipeline.connect() as connection:

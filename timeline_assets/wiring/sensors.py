@@ -5,6 +5,7 @@ see that it lives and have nothing to do. With a plain ``dagster dev`` they do i
 """
 
 import hashlib
+import time
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
@@ -16,6 +17,9 @@ from timeline_assets.raw.windows import Window
 from timeline_assets.sources.base import Source
 from timeline_assets.wiring import alive, keys, measures
 from timeline_assets.wiring.edge import Edge
+
+#: How long after this process a follower may still be on its way; a run that it makes needless costs more than a wait.
+FOLLOWER_STARTS_SECONDS = 30
 
 IN_PROGRESS = [
     dg.DagsterRunStatus.QUEUED,
@@ -40,6 +44,8 @@ def following(cloud: str, sources: tuple[Source, ...], edge: Edge) -> dg.SensorD
         with edge.pipeline.connect() as connection:
             if alive.is_followed(connection, cloud):
                 return dg.SkipReason("A follower reads this cloud.")
+        if time.monotonic() - edge.made_at < FOLLOWER_STARTS_SECONDS:
+            return dg.SkipReason("A follower may just be starting.")
         if context.instance.get_runs_count(_own(cloud)):
             return dg.SkipReason("The last run that was asked for is still to be done.")
         now = edge.pipeline.now(cloud)

@@ -90,8 +90,9 @@ def test_a_window_that_some_sources_never_read_goes_on_all_the_same(world, runne
 
 
 @pytest.fixture
-def tick(defs, instance):
-    """The sensor's answer for east, at the world's time."""
+def tick(defs, edge, instance):
+    """The sensor's answer for east, at the world's time, in a process that has been there for a while."""
+    edge.made_at -= sensors.FOLLOWER_STARTS_SECONDS
 
     def evaluate():
         repository = defs.get_repository_def()
@@ -117,6 +118,11 @@ def test_nothing_is_asked_for_while_somebody_follows(tick, pipeline):
         assert not answer.run_requests
         assert answer.skip_message == "A follower reads this cloud."
     assert tick().run_requests
+
+
+def test_a_follower_has_time_to_start(tick, edge):
+    edge.made_at += sensors.FOLLOWER_STARTS_SECONDS
+    assert tick().skip_message == "A follower may just be starting."
 
 
 def test_nothing_is_asked_for_while_the_last_request_waits(tick, instance):

@@ -56,10 +56,13 @@ def test_each_partition_shows_its_own_rows(settings, pipeline, world, instance, 
     harvest_windows(settings, pipeline, ["east"], None, [hour("09"), hour("10")], parts=parts)
     raw = keys.raw_key("east", "neutron_networks")
     # the open hour's read is the one that sees all three; each record lies in the window of its own time
-    assert {name: shown(instance, raw, hour("09"))[name] for name in ("status", "new", "unchanged")} == {
+    assert {
+        name: shown(instance, raw, hour("09"))[name] for name in ("status", "new", "unchanged", "stored_in_window")
+    } == {
         "status": "settling",
         "new": 3,
         "unchanged": 0,
+        "stored_in_window": 1,
     }
     assert {name: shown(instance, raw, hour("10"))[name] for name in ("status", "new", "unchanged")} == {
         "status": "open",
