@@ -34,8 +34,10 @@ STEADY_SECONDS = 60  # who has run this long starts again without a pause
 LOG_BYTES = 5_000_000
 LOG_FILES = 3
 SAID_AGAIN_SECONDS = 600
+MOST_SAID = 5  # different warnings of one program in that time; the others are in its log
 
 ASKS_TO_STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+PREFIX = 120  # within so many characters a line says how grave it is
 ALARM = re.compile(r"\b(WARNING|ERROR|CRITICAL)\b[\s:-]*(?P<text>.*)")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -260,7 +262,8 @@ class _Child:
             self._log.info(line)
             if line.strip():
                 self._last_words = [*self._last_words[-9:], line.strip()]
-            if alarm := ALARM.search(line[:200]):
+            alarm = ALARM.search(line)
+            if alarm and alarm.start() < PREFIX:
                 self._repeat(alarm["text"].strip() or line.strip())
         process.stdout.close()
 
@@ -270,9 +273,13 @@ class _Child:
             return
         kind = re.sub(r"[0-9a-f]{8,}|\d+", "#", text)
         now = time.monotonic()
-        if now - self._said.get(kind, -SAID_AGAIN_SECONDS) >= SAID_AGAIN_SECONDS:
-            self._said = {key: at for key, at in self._said.items() if now - at < SAID_AGAIN_SECONDS} | {kind: now}
-            self._say(f"{self.program.name}: {text}")
+        self._said = {key: at for key, at in self._said.items() if now - at < SAID_AGAIN_SECONDS}
+        if kind in self._said or len(self._said) > MOST_SAID:
+            return
+        if len(self._said) == MOST_SAID:
+            kind, text = "more", f"and more; all of it: {self.log_path}"
+        self._said[kind] = now
+        self._say(f"{self.program.name}: {text}")
 
 
 class Guardian:

@@ -23,14 +23,18 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import psycopg
+
 from timeline_assets.config import Settings, inherited
 from timeline_assets.demo import client as recorded_cloud
 from timeline_assets.errors import DatabaseError, TimelineError
+from timeline_assets.sources import named
+from timeline_assets.sources.openstack import CODES, connect
 from timeline_assets.store.database import Database, open_database
 from timeline_assets.store.migrate import migrate
 from timeline_assets.supervise import Program, Stopped, Supervisor
 
-LOOK_SECONDS = 0.5
+LOOK_SECONDS, NEWS_SECONDS = 0.5, 5.0
 PORTS_TO_TRY = 50
 LONGEST_SOCKET_PATH = 100  # the system's limit is 104 bytes on macOS and 108 on Linux
 
@@ -92,14 +96,12 @@ def up(settings: Settings, say: Say) -> None:
         with Supervisor(logs, say, embedded=embedded) as supervisor, contextlib.ExitStack() as at_the_end:
             try:
                 database = _start(settings, supervisor, at_the_end, note, say)
-                is_empty = not _has_events(database)
+                news = News(database, say)
                 while True:
                     supervisor.pause(LOOK_SECONDS)
                     supervisor.watch()
                     _keep_database(database, say)
-                    if is_empty and _has_events(database):
-                        is_empty = False
-                        say("The first events are in: ./timeline events")
+                    news.look()
             except Stopped:
                 say("\nStopping …")
         say("Stopped. The next start goes on where this one was.")
@@ -118,6 +120,7 @@ def _start(
     from timeline_assets.wiring.instance import instance_environment, instance_yaml  # noqa: PLC0415 - loads Dagster
 
     began = time.monotonic()
+    _require_clouds(settings)
     say(_about(settings))
 
     database = open_database(settings)
@@ -170,6 +173,15 @@ def _start(
     return database
 
 
+def _require_clouds(settings: Settings) -> None:
+    """Raise :class:`ConfigurationError` for a cloud that clouds.yaml does not describe, or a source that is none."""
+    for cloud in settings.clouds:
+        for name in cloud.sources or ():
+            named(name)
+        if not cloud.is_demo:
+            connect(cloud).close()
+
+
 def _about(settings: Settings) -> str:
     if not settings.is_demo:
         clouds = ", ".join(cloud.name for cloud in settings.clouds)
@@ -213,12 +225,6 @@ def _python(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", module, *arguments]
 
 
-def _has_events(database: Database) -> bool:
-    with contextlib.suppress(DatabaseError), database.connect("provider") as connection:
-        return connection.execute("select exists (select from timeline.events)").fetchone()[0]
-    return False
-
-
 def _keep_database(database: Database, say: Say) -> None:
     """The embedded server is ours to start again when somebody has killed it."""
     server = database.server
@@ -230,6 +236,50 @@ def _keep_database(database: Database, say: Say) -> None:
         server.start()
     except DatabaseError as error:
         say(f"{error}. {error.remedy}")
+
+
+class News:
+    """What a person who watches wants to be told: the first events, what cannot be read, and that it can be again."""
+
+    def __init__(self, database: Database, say: Say) -> None:
+        self._database = database
+        self._say = say
+        self._next_look = 0.0
+        self._has_events: bool | None = None
+        self._troubles: set[tuple[str, str]] = set()
+
+    def look(self) -> None:
+        """Tell what is new since the last look; looks every few seconds only, and not while the database is away."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + NEWS_SECONDS
+        with contextlib.suppress(DatabaseError), self._database.connect("pipeline") as connection:
+            self._tell_first(connection)
+            self._tell_troubles(connection)
+
+    def _tell_first(self, connection: psycopg.Connection) -> None:
+        if self._has_events:
+            return
+        found = connection.execute("select exists (select from timeline.events)").fetchone()[0]
+        if found and self._has_events is False:
+            self._say("The first events are in: ./timeline events")
+        self._has_events = found
+
+    def _tell_troubles(self, connection: psycopg.Connection) -> None:
+        rows = connection.execute(
+            """select cloud, reason, count(*), min(source), min(detail) from raw.scans
+            where failures > 1 and reason is not null group by cloud, reason order by cloud, reason"""
+        ).fetchall()
+        found = {(cloud, reason): (sources, source, detail) for cloud, reason, sources, source, detail in rows}
+        for (cloud, reason), (sources, source, detail) in found.items():
+            if (cloud, reason) not in self._troubles:
+                which = source if sources == 1 else f"{sources} sources"
+                self._say(f"{cloud}: {which} cannot be read: {reason}: {detail}")
+                self._say(f"  {CODES.get(reason, 'timeline status says more.')} It is tried again by itself.")
+        for cloud, reason in sorted(self._troubles - found.keys()):
+            self._say(f"{cloud}: no longer {reason}")
+        self._troubles = set(found)
 
 
 # where things are

@@ -180,6 +180,16 @@ print("ERROR: something else", flush=True)
     assert logged(tmp_path)[3] == "2026-11-22 10:00:00 +0000 - dagster.daemon - WARNING - run 3 is late"
 
 
+def test_a_flood_of_warnings_is_cut_short(supervisor, tmp_path, said):
+    supervisor.start(program("for letter in 'abcdefghijkl': print('ERROR', letter * 3, flush=True)"))
+    child = supervisor._children[0]
+    child._process.wait()
+    child._reader.join()
+    assert said == [f"thing: {letter * 3}" for letter in "abcde"] + [
+        f"thing: and more; all of it: {tmp_path / 'thing.log'}"
+    ]
+
+
 def test_what_is_harmless_stays_in_the_log(supervisor, tmp_path, said):
     text = "print('WARNING - nothing yet'); print('WARNING - something', flush=True)"
     supervisor.start(program(text, harmless=re.compile("nothing")))

@@ -22,7 +22,6 @@ from timeline_assets.store.access import Scope
 from timeline_assets.store.binaries import wheel_programs
 from timeline_assets.store.database import Database, open_database
 from timeline_assets.store.migrate import migrate
-from timeline_assets.up import running
 
 commands = typer.Typer(no_args_is_help=True, help="The database: its address, its tables, and who may read it.")
 app.add_typer(commands, name="db")
@@ -59,6 +58,8 @@ def url(
     [dim]$[/] psql "$(timeline db url)" -c 'select occurred_at, title from timeline.events order by 1 desc limit 10'
     [dim]$[/] python -c 'import polars as pl; print(pl.read_database_uri("select …", "…"))'
     """
+    from timeline_assets.up import running
+
     settings = settings_of(context)
     with open_database(settings) as database:
         say(database.libpq_url(role.value))

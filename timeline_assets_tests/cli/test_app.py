@@ -1,5 +1,8 @@
 """The root of the command line: help that teaches, errors that a person reads."""
 
+import subprocess
+import sys
+
 import pytest
 
 from timeline_assets.cli import output
@@ -35,6 +38,11 @@ def test_an_unknown_command_is_refused(timeline):
     ran = timeline("harvets")
     assert ran.code == 2
     assert "No such command 'harvets'" in ran.err
+
+
+def test_a_command_loads_only_what_it_needs():
+    loaded = "import sys, timeline_assets.cli; print(*{'polars', 'openstack', 'dagster'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True).stdout == "\n"
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,10 @@ import pytest
 
 from timeline_assets import up
 from timeline_assets.config import CloudSettings, Settings
-from timeline_assets.errors import TimelineError
+from timeline_assets.errors import ConfigurationError, TimelineError
+from timeline_assets.store.database import Database, parse_url
 from timeline_assets.up import AlreadyRunning, running
+from timeline_assets_tests.cli.conftest import tell
 
 
 @pytest.fixture
@@ -115,3 +117,69 @@ def test_the_demo_is_named_as_what_it_is(tmp_path):
 
 def test_a_real_cloud_is_named(settings):
     assert up._about(settings) == f"Starting the timeline of north; state in {settings.state_dir}"
+
+
+def test_a_cloud_that_clouds_yaml_does_not_have_ends_the_start_at_once(tmp_path, monkeypatch, settings):
+    (tmp_path / "clouds.yaml").write_text("clouds: {}\n")
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.yaml"))
+    said = []
+    with pytest.raises(ConfigurationError, match=r"clouds\.yaml does not describe 'north'"):
+        up.up(settings, said.append)
+    assert said == []
+    assert running(settings) is None
+
+
+def test_a_source_that_is_none_ends_the_start_at_once(settings):
+    settings = settings.model_copy(update={"clouds": (CloudSettings(name="demo", sources=("nova_servres",)),)})
+    with pytest.raises(ConfigurationError, match="there is no source 'nova_servres'"):
+        up.up(settings, lambda _: None)
+
+
+def test_news_are_told_once(database, monkeypatch):
+    monkeypatch.setattr(up, "NEWS_SECONDS", 0)
+    said = []
+    news = up.News(database, said.append)
+    news.look()
+    assert said == []
+    with database.connect("pipeline") as connection:
+        connection.execute(
+            """insert into raw.scans (cloud, source, failures, reason, detail) values
+            ('north', 'nova_servers', 2, 'auth_failed', 'north: refused'),
+            ('north', 'nova_services', 3, 'auth_failed', 'north: refused'),
+            ('south', 'nova_servers', 2, 'unreachable', 'south: no answer'),
+            ('south', 'nova_services', 1, 'timeout', 'south: once is nothing to tell of')"""
+        )
+    news.look()
+    news.look()
+    assert [line for line in said if not line.startswith("  ")] == [
+        "north: 2 sources cannot be read: auth_failed: north: refused",
+        "south: nova_servers cannot be read: unreachable: south: no answer",
+    ]
+    assert said[1] == (
+        "  Check user, password, project and domains of this cloud in clouds.yaml. It is tried again by itself."
+    )
+    said.clear()
+    with database.connect("pipeline") as connection:
+        connection.execute("update raw.scans set failures = 0, reason = null where cloud = 'north'")
+    news.look()
+    assert said == ["north: no longer auth_failed"]
+    said.clear()
+    tell(database)
+    news.look()
+    news.look()
+    assert said == ["The first events are in: ./timeline events"]
+
+
+def test_events_that_were_there_are_no_news(database, monkeypatch):
+    monkeypatch.setattr(up, "NEWS_SECONDS", 0)
+    tell(database)
+    said = []
+    news = up.News(database, said.append)
+    news.look()
+    news.look()
+    assert said == []
+
+
+def test_news_wait_while_the_database_is_away(monkeypatch):
+    away = Database({"pipeline": parse_url("postgresql://nobody@127.0.0.1:1/nothing", "a test")})
+    up.News(away, pytest.fail).look()
