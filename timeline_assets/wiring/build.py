@@ -5,13 +5,15 @@ from __future__ import annotations
 import atexit
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import dagster as dg
 
 from timeline_assets.config import Settings, load
+from timeline_assets.demo.server import answering
 from timeline_assets.errors import ConfigurationError
-from timeline_assets.pipeline import open_pipeline
+from timeline_assets.pipeline import Pipeline, open_pipeline
 from timeline_assets.sources import SOURCES
 from timeline_assets.sources.base import Source
 from timeline_assets.wiring import keys, policies, sensors, upkeep
@@ -84,7 +86,7 @@ def _for_one_run(settings: Settings) -> dg.ResourceDefinition:
     """The edge of a run: opened when an asset first asks for it, closed when the run ends, however it ends."""
 
     def edge_of_a_run(context: dg.InitResourceContext) -> Iterator[Edge]:
-        edge = Edge(lambda: open_pipeline(settings), may_retry=True)
+        edge = Edge(lambda: _opened(settings), may_retry=True)
         if context.run is not None and context.instance is not None:
             keep_connections(context.instance)
             context.instance.add_run_tags(context.run.run_id, {keys.WORKER: upkeep.this_worker()})
@@ -98,6 +100,14 @@ def _for_one_run(settings: Settings) -> dg.ResourceDefinition:
 
 def _kept(settings: Settings) -> Edge:
     """The edge of the code server's own process, for its sensors: they ask more often than opening is worth."""
-    edge = Edge(lambda: open_pipeline(settings))
+    edge = Edge(lambda: _opened(settings))
     atexit.register(edge.close)
     return edge
+
+
+@contextmanager
+def _opened(settings: Settings) -> Iterator[Pipeline]:
+    """The pipeline, and the recorded cloud where it is asked for: plain ``dagster dev`` has nobody else to start it."""
+    is_demo = any(cloud.is_demo for cloud in settings.clouds)
+    with answering(settings) if is_demo else nullcontext(), open_pipeline(settings) as pipeline:
+        yield pipeline

@@ -321,13 +321,17 @@ def test_root_runs_it_as_somebody_else_and_changes_no_folder_above(folder: Path)
 
 
 @as_root
-def test_root_copies_programs_that_nobody_else_can_reach(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_root_copies_programs_that_nobody_else_can_reach(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, umask: int
+) -> None:
     original = binaries.wheel_programs().parents[1]
     hidden = folder.parents[1] / "site-packages"
     for name in (original.name, f"{original.name}.libs"):
         shutil.copytree(original.with_name(name), hidden / name, symlinks=True)
     shared = Path(tempfile.mkdtemp(prefix="timeline-test-"))
     shared.chmod(0o755)
+    before = os.umask(umask)
     try:
         monkeypatch.setattr(binaries, "wheel_programs", lambda: hidden / original.name / "pginstall18" / "bin")
         monkeypatch.setattr(binaries, "SHARED_COPY", shared / "timeline_assets")
@@ -335,6 +339,7 @@ def test_root_copies_programs_that_nobody_else_can_reach(folder: Path, monkeypat
             assert Path(_postmaster(folder).cmdline()[0]).is_relative_to(shared)
             assert _ask(server, "SELECT 1") == 1
     finally:
+        os.umask(before)
         shutil.rmtree(shared)
 
 
