@@ -135,7 +135,8 @@ class Source:
     (:data:`~timeline_assets.normalize.schema.FACT`); `evidence` turns the same observations into topology evidence
     (:data:`~timeline_assets.normalize.schema.EVIDENCE`). `interval` is how often the open window is polled, `settle`
     how long after a window's end its second read comes, `retention` how long the service keeps what we might have
-    missed (None: it keeps no history).
+    missed (None: it keeps no history). `reads` names other sources whose newest records `fetch` asks about: a run that
+    harvests both reads those first.
     """
 
     name: str
@@ -152,3 +153,4 @@ class Source:
     #: paths of the record whose change is an event; names in OpenStack's own words
     tracked: tuple[str, ...] = ()
     microversion: str | None = None
+    reads: tuple[str, ...] = ()

@@ -403,4 +403,5 @@ SOURCE = Source(
     description=__doc__,
     retention=timedelta(days=30),
     microversion=MICROVERSIONS[0],
+    reads=("nova_servers", "cinder_volumes", "neutron_ports", "nova_migrations"),
 )

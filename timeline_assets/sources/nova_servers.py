@@ -199,4 +199,5 @@ SOURCE = Source(
     retention=timedelta(days=30),
     tracked=tuple(sorted((*TRACKED, "metadata", "status"))),
     microversion=MICROVERSION,
+    reads=("nova_services",),
 )

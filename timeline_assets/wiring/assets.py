@@ -30,14 +30,19 @@ RETRY = dg.RetryPolicy(max_retries=1, delay=20)
 def cloud_assets(cloud: str, sources: tuple[Source, ...]) -> list[dg.AssetsDefinition]:
     """All assets of one cloud."""
     return [
-        *(_raw(cloud, source) for source in sources),
+        *(_raw(cloud, source, -_turn(source, sources)) for source in sources),
         *(_normalize(cloud, source) for source in sources),
         _topology(cloud, sources),
         _final(cloud, sources),
     ]
 
 
-def _raw(cloud: str, source: Source) -> dg.AssetsDefinition:
+def _turn(source: Source, sources: tuple[Source, ...]) -> int:
+    """How many sources have to be read before this one, one after the other, because it asks about what they found."""
+    return max((1 + _turn(other, sources) for other in sources if other.name in source.reads), default=0)
+
+
+def _raw(cloud: str, source: Source, priority: int) -> dg.AssetsDefinition:
     @dg.asset(
         key=keys.raw_key(cloud, source.name),
         description=source.description,
@@ -50,6 +55,8 @@ def _raw(cloud: str, source: Source) -> dg.AssetsDefinition:
             "settle_seconds": source.settle.total_seconds(),
         },
         required_resource_keys={"edge"},
+        # an order and no dependency: a source that fails keeps nobody from reading what it brought before
+        op_tags={"dagster/priority": str(priority)},
         pool=keys.pool(cloud),
         retry_policy=RETRY,
     )

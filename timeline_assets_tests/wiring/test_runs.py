@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import dagster as dg
 import pytest
 
@@ -47,6 +49,15 @@ def test_windows_become_events_and_materialized_partitions(settings, pipeline, w
         assert not materialized(instance, dg.AssetKey([key.path[0], "west", *key.path[2:]]))
     # 3 sources on two stages, then topology and timeline, in two windows
     assert len(seen) == 2 * (3 + 3 + 1 + 1)
+
+
+def test_a_source_is_read_after_those_it_asks_about(settings, pipeline, world, instance, parts):
+    domains, projects, networks = parts.sources
+    sources = (replace(domains, reads=(projects.name,)), replace(projects, reads=(networks.name,)), networks)
+    world.fails("east", "neutron_networks")
+    harvest_windows(settings, pipeline, ["east"], None, [hour("10")], parts=replace(parts, sources=sources))
+    asked = [name for cloud, name in world.asked if cloud == "east"]
+    assert asked[-3:] == ["neutron_networks", "keystone_projects", "keystone_domains"]
 
 
 def test_each_partition_shows_its_own_rows(settings, pipeline, world, instance, parts):
