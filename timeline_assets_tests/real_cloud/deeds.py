@@ -61,5 +61,7 @@ def in_passing(exercise: Exercise) -> None:
 
 
 def after_the_outage(exercise: Exercise) -> None:
-    """A sign of life of the service that was away."""
-    exercise.actor(TWIN).update(exercise.of(TWIN, "network", "private"), description="back again")
+    """A sign of life of the service that was away; and an address let go a while before it is deleted."""
+    twin = exercise.actor(TWIN)
+    twin.update(exercise.of(TWIN, "network", "private"), description="back again")
+    twin.update(exercise.of(TWIN, "floating_ip", "web-1"), "disassociate", port_id=None)

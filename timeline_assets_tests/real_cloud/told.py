@@ -227,6 +227,7 @@ BESIDE = {
     "router.update.end": "Neutron: its gateway came up",
     "security_group.create.end": "Neutron: the default group, at the project's first call",
     "security_group_rule.create.end": "Neutron: the rules that every group begins with",
+    "security_group_rule.delete.end": "Neutron: the rules of a group that is deleted",
     "volume.attach.end": "Nova: attached again where its server moved",
     "volume.create.end": "Cinder: a copy of a volume in use, to back up from",
     "volume.delete.end": "Cinder: that copy",
