@@ -45,6 +45,9 @@ class CloudSettings(_Model):
     service_projects: tuple[str, ...] = Field(
         ("service",), description="Projects of services, by id or by name in the service domain"
     )
+    service_role: str = Field(
+        "service", description="The role of services: a project all of whose members hold it is a service project, too"
+    )
     service_domain: str = Field("default", description="Id of the domain in which service projects and users are named")
     service_users: tuple[str, ...] = Field(
         (

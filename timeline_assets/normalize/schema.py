@@ -36,8 +36,10 @@ OBSERVATION = pl.Schema(
 #: (`source`, `source_key`, `source_version`) is the fact's identity, not the road's (`normalize/identity.py`);
 #: (`road_source`, `road_key`) the witness. `payload_project_id` / `payload_domain_id` are filled only where this record
 #: proves the owner *at the event's time*; `target_*` only where the target is itself a project or domain (or the domain
-#: of the user for a user's events). `related` is ``[{"type","id","role"}]``, `changes` ``[{"path","old","new"}]``, JSON
-#: text or null. `severity` overrides the registry's default where the record itself says so. `title` is null where the
+#: of the user for a user's events). `request_path` is the path of the request as sent (CADF's `requestPath`). `named_*`
+#: is what the record names without giving its id: a `named_type` (project, user, server) called `named_name`, in
+#: `named_domain` (id or name) where it says so; `named_type` and `named_name` come together or not at all.
+#: `related` is ``[{"type","id","role"}]``, `changes` ``[{"path","old","new"}]``, JSON text or null. `severity` overrides the registry's default where the record itself says so. `title` is null where the
 #: registry's template does (`normalize/registry.py`); placeholders there are columns of this frame.
 FACT = pl.Schema(
     {
@@ -69,6 +71,10 @@ FACT = pl.Schema(
         "payload_domain_id": pl.String,
         "target_project_id": pl.String,
         "target_domain_id": pl.String,
+        "request_path": pl.String,
+        "named_type": pl.String,
+        "named_name": pl.String,
+        "named_domain": pl.String,
         "actor_user_id": pl.String,
         "actor_project_id": pl.String,
         "actor_domain_id": pl.String,

@@ -145,6 +145,58 @@ def domains_of(
     )
 
 
+def called(connection: psycopg.Connection, cloud: str, names: pl.DataFrame, pin: datetime) -> pl.DataFrame:
+    """Everything that ever had one of these names (`resource_type`, `name`): the columns of RESOURCES, but the cloud.
+
+    One row a period in which the name was held.
+    """
+    connection.execute(
+        "create temp table if not exists asked_names (resource_type text, name text) on commit drop; "
+        "truncate asked_names"
+    )
+    copy_frame(connection, names.select("resource_type", "name").drop_nulls().unique(), "asked_names")
+    columns = [name for name in RESOURCES.names() if name != "cloud"]
+    rows = read_frame(
+        connection,
+        f"""select x.* from asked_names a, lateral (
+            select {", ".join("r." + column for column in columns)} from topology.resources r
+            where r.name = a.name and r.resource_type = a.resource_type and r.cloud = %(cloud)s
+              and r.recorded_from <= %(pin)s and (r.recorded_to is null or r.recorded_to > %(pin)s)
+            offset 0) x""",  # noqa: S608 - names of this package
+        {"cloud": cloud, "pin": pin},
+    )
+    return rows.cast({name: RESOURCES[name] for name in columns})
+
+
+def conflicts_of(
+    connection: psycopg.Connection, cloud: str, resource_type: str, ids: pl.Series, pin: datetime
+) -> pl.DataFrame:
+    """The periods in which the claims about these resources contradict each other: `id`, `valid_from`, `valid_to` and
+    `candidates` as in :data:`OWNERS`."""
+    keys = pl.DataFrame({"resource_id": ids.drop_nulls().unique()}).select(
+        cloud=pl.lit(cloud), resource_id="resource_id"
+    )
+    _ask(connection, keys)
+    found = _asked(connection, "conflicts", CONFLICTS, pin).filter(pl.col("resource_type") == resource_type)
+    return found.select(
+        "valid_from", "valid_to", id="resource_id", candidates=_as_list(pl.concat_list(*_claimed_ids()))
+    )
+
+
+def scanned_until(connection: psycopg.Connection, cloud: str, source: str) -> datetime | None:
+    """Up to when complete scans of a source are part of the belief: what has no end held at least until then.
+
+    None while there is none, or while what it found is not absorbed yet.
+    """
+    row = connection.execute(
+        """select last_complete_from from raw.scans where cloud = %(cloud)s and source = %(source)s
+        and not exists (select from raw.attempts a where a.cloud = %(cloud)s and a.source = %(source)s
+            and a.absorbed_at is null and a.replaced_by is null)""",
+        {"cloud": cloud, "source": source},
+    ).fetchone()
+    return row[0].astimezone(UTC) if row and row[0] else None
+
+
 # reading
 
 
@@ -222,9 +274,7 @@ def _between(open_keys: pl.DataFrame, owned: pl.DataFrame, conflicts: pl.DataFra
     )
     claimed = conflicts.select(
         *_ANSWER,
-        _claimed=pl.concat_list(
-            *(pl.col(f"{kind}_ids").list.eval(_as_json(pl.lit(kind), pl.element())) for kind in ("project", "domain"))
-        ),
+        _claimed=pl.concat_list(*_claimed_ids()),
     ).unique(_ANSWER)
     judged = open_keys.join(near, on=_ANSWER, how="left").join(claimed, on=_ANSWER, how="left")
     previous, following = pl.col("_previous").struct, pl.col("_next").struct
@@ -271,6 +321,10 @@ _GIVEN = ("project_id", "domain_id", "valid_from", "valid_to", "raw_ref")
 
 def _as_json(kind: pl.Expr, identity: pl.Expr) -> pl.Expr:
     return pl.struct(type=kind, id=identity).struct.json_encode()
+
+
+def _claimed_ids() -> list[pl.Expr]:
+    return [pl.col(f"{kind}_ids").list.eval(_as_json(pl.lit(kind), pl.element())) for kind in ("project", "domain")]
 
 
 def _as_list(owners: pl.Expr) -> pl.Expr:

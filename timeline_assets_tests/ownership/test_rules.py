@@ -16,6 +16,10 @@ def test_the_rules_stand_in_the_order_of_the_design():
         "payload_owner",
         "resource_interval",
         "containment",
+        "request_sibling",
+        "request_path",
+        "qualified_name",
+        "name",
     ]
 
 
