@@ -77,15 +77,14 @@ def retire(pipeline: Pipeline, cloud: str, source: Source, now: datetime) -> Sea
 
     Windows whose records have not all reached the timeline wait.
     """
-    settings = pipeline.settings.retention
-    horizon = floor_hour(now - timedelta(days=settings.timeline_days + settings.raw_extra_days))
+    before = horizon(pipeline, now)
     done = Sealed()
     with pipeline.connect() as connection:
-        old = _attempts(Place(connection, cloud, source), "and window_start < %(horizon)s", horizon=horizon)
+        old = _attempts(Place(connection, cloud, source), "and window_start < %(horizon)s", horizon=before)
     for (start,), _ in old.partition_by("window_start", as_dict=True, maintain_order=True).items():
         part = _retire_window(pipeline, cloud, source, Window(start))
         done = Sealed(*(a + b for a, b in zip(_counts(done), _counts(part), strict=True)))
-    values = {"cloud": cloud, "source": source.name, "horizon": horizon}
+    values = {"cloud": cloud, "source": source.name, "horizon": before}
     with pipeline.connect() as connection:
         place = Place(connection, cloud, source)
         lock(place)
@@ -102,6 +101,12 @@ def retire(pipeline: Pipeline, cloud: str, source: Source, now: datetime) -> Sea
         ):
             connection.execute(statement, values)
     return done
+
+
+def horizon(pipeline: Pipeline, now: datetime) -> datetime:
+    """From when on everything that was read is kept; of what is older, only what still is so."""
+    kept = pipeline.settings.retention
+    return floor_hour(now - timedelta(days=kept.timeline_days + kept.raw_extra_days))
 
 
 def rebuild_latest(pipeline: Pipeline, cloud: str, source: Source) -> int:
@@ -142,6 +147,24 @@ def find(pipeline: Pipeline, raw_ref: str) -> Mapping[str, Any] | None:
     # compacted, it has moved to another file of its window
     found = pipeline.raw.scan([path] if path in paths else paths).filter(raw_ref=raw_ref).collect()
     return found.row(0, named=True) if found.height else None
+
+
+def still_stored(pipeline: Pipeline, raw_refs: pl.Series) -> pl.Series:
+    """Those of the references whose record is still stored, wherever it lies now."""
+    paths = raw_refs.drop_nulls().str.extract(r"^([^/]+/[^/]+/\d{4}(?:/\d\d){3}/[^/#]+)#\d+$").drop_nulls().unique()
+    places = {(*path.split("/")[:2], window_of(path).start) for path in paths}
+    if not places:
+        return raw_refs.clear()
+    clouds, sources, starts = zip(*sorted(places), strict=True)
+    with pipeline.connect() as connection:
+        rows = connection.execute(
+            """select path from raw.attempts join unnest(%s::text[], %s::text[], %s::timestamptz[])
+                as p(cloud, source, window_start) using (cloud, source, window_start)
+            where replaced_by is null order by attempt_id""",
+            (list(clouds), list(sources), list(starts)),
+        ).fetchall()
+    stored = pipeline.raw.scan([path for (path,) in rows]).select("raw_ref")
+    return stored.filter(pl.col("raw_ref").is_in(raw_refs.implode())).collect()["raw_ref"]
 
 
 def collect_orphans(pipeline: Pipeline, now: datetime, *, older_than: timedelta = ORPHAN_AGE) -> list[str]:

@@ -29,7 +29,13 @@ def drop_old_months(pipeline: Pipeline, now: datetime) -> Dropped:
     horizon = now - timedelta(days=pipeline.settings.retention.timeline_days)
     with pipeline.connect() as connection:
         (partitions,) = connection.execute("select timeline.drop_partitions_before(%s)", (horizon,)).fetchone()
-        (before,) = connection.execute("select date_trunc('month', %s::timestamptz, 'UTC')", (horizon,)).fetchone()
+        # remembered, so that nothing makes these months anew: no late record, and no rebuild
+        (before,) = connection.execute(
+            """insert into timeline.retention as r (dropped_before) values (date_trunc('month', %s::timestamptz, 'UTC'))
+            on conflict (is_only) do update set dropped_before = greatest(r.dropped_before, excluded.dropped_before)
+            returning dropped_before""",
+            (horizon,),
+        ).fetchone()
     rows = 0
     while True:
         with pipeline.connect() as connection:

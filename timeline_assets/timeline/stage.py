@@ -11,11 +11,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 import polars as pl
 import psycopg
-from psycopg import sql
 
 from timeline_assets.normalize.registry import describe
 from timeline_assets.normalize.schema import FACT
@@ -26,7 +25,7 @@ from timeline_assets.raw.windows import Window
 from timeline_assets.store.copy import copy_frame, read_frame
 from timeline_assets.timeline import roads
 from timeline_assets.timeline.redact import actor_label
-from timeline_assets.timeline.write import AWAITS, Written, by_index, known_heads, retract, write
+from timeline_assets.timeline.write import AWAITS, Written, by_index, known_heads, lock, write
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def _resolve_attempts(pipeline: Pipeline, cloud: str, attempts: pl.DataFrame, ru
     done = Resolved(attempts=attempts.height)
     for number, chunk in enumerate(chunks):
         with pipeline.connect() as connection:
-            _lock(connection, cloud)
+            lock(connection, cloud)
             done += resolve_facts(connection, pipeline, cloud, chunk, run_id=run_id)
             if number == len(chunks) - 1:
                 connection.execute(
@@ -106,7 +105,11 @@ def _resolve_attempts(pipeline: Pipeline, cloud: str, attempts: pl.DataFrame, ru
 def resolve_facts(
     connection: psycopg.Connection, pipeline: Pipeline, cloud: str, facts: pl.DataFrame, *, run_id: str | None = None
 ) -> Resolved:
-    """Facts of one cloud (:data:`FACT`) into the tables, in the caller's transaction and under its cloud's lock."""
+    """Facts of one cloud (:data:`FACT`) into the tables, in the caller's transaction and under its cloud's lock.
+
+    Those from before what retention has dropped are left out: they would only be dropped again.
+    """
+    facts = facts.filter(pl.col("occurred_at") >= _dropped_before(connection))
     if facts.is_empty():
         return Resolved()
     seen = roads.newest_per_road(facts)
@@ -114,6 +117,11 @@ def resolve_facts(
     witnessed = _merge_roads(connection, seen, heads)
     new = ~pl.col("event_id").is_in(heads["event_id"].implode())
     return _decide_and_write(connection, pipeline, cloud, witnessed.with_columns(is_new=new), run_id)
+
+
+def _dropped_before(connection: psycopg.Connection) -> datetime:
+    dropped = connection.execute("select dropped_before from timeline.retention").fetchone()
+    return dropped[0] if dropped else datetime.min.replace(tzinfo=UTC)
 
 
 def _decide_and_write(
@@ -238,7 +246,8 @@ def _remember(connection: psycopg.Connection, said: pl.DataFrame) -> None:
         """insert into timeline.contributions as c select * from said
         on conflict (event_id, road_source, road_key) do update set observed_at = excluded.observed_at,
             fact = excluded.fact
-        where excluded.observed_at >= c.observed_at and excluded.fact is distinct from c.fact"""
+        where (excluded.observed_at, excluded.fact->>'raw_ref' collate "C") >=
+              (c.observed_at, c.fact->>'raw_ref' collate "C") and excluded.fact is distinct from c.fact"""
     )
 
 
@@ -259,7 +268,7 @@ def reopen(pipeline: Pipeline, cloud: str, run_id: str | None = None) -> Resolve
     """
     done = Resolved()
     with pipeline.connect() as connection:
-        _lock(connection, cloud)
+        lock(connection, cloud)
         concerned = _concerned(connection, cloud)
         for part in concerned.iter_slices(pipeline.settings.harvest.chunk_rows):
             connection.execute("create temp table if not exists reopened (event_id uuid) on commit drop")
@@ -269,26 +278,6 @@ def reopen(pipeline: Pipeline, cloud: str, run_id: str | None = None) -> Resolve
             again = _decide_and_write(connection, pipeline, cloud, events.with_columns(is_new=pl.lit(False)), run_id)
             done += Resolved(again.written, reopened=events.height, by_reason=again.by_reason)
     return done
-
-
-def retract_unfounded(pipeline: Pipeline, cloud: str) -> int:
-    """Takes back the events that no fact of raw gives any more (a normalizer changed); the last step of a rebuild."""
-    with pipeline.connect() as connection:
-        _lock(connection, cloud)
-        paths = read_frame(
-            connection,
-            """select facts_path from raw.attempts
-            where cloud = %(cloud)s and replaced_by is null and facts_path is not null""",
-            {"cloud": cloud},
-        )["facts_path"].to_list()
-        founded = pipeline.raw.scan_facts(paths).select("event_id").unique().collect()
-        connection.execute("create temp table founded (event_id uuid primary key) on commit drop")
-        copy_frame(connection, founded, "founded")
-        connection.execute("analyze founded")
-        return retract(
-            connection,
-            sql.SQL("k.cloud = {} and not exists (select from founded f where f.event_id = k.event_id)").format(cloud),
-        )
 
 
 def _concerned(connection: psycopg.Connection, cloud: str) -> pl.DataFrame:
@@ -306,11 +295,6 @@ def _concerned(connection: psycopg.Connection, cloud: str) -> pl.DataFrame:
             (cloud,),
         )
     return read_frame(connection, "select event_id from concerned order by event_id")
-
-
-def _lock(connection: psycopg.Connection, cloud: str) -> None:
-    """One writer of a cloud's timeline at a time; another cloud is never in its way."""
-    connection.execute("select pg_advisory_xact_lock(hashtext('timeline.resolve'), hashtext(%s))", (cloud,))
 
 
 def _counts(frame: pl.DataFrame, column: str) -> dict[str, int]:

@@ -45,6 +45,11 @@ DECISION_COLUMNS = (
     "quarantine_detail",
     "candidates",
 )
+#: The way to the owner and what was read there, without how far it was proven when that was decided: an interval that
+#: has only ended since, or is known from another record now, is no other answer.
+PATH_TAKEN = """coalesce((select jsonb_agg(step - '{{valid_from,valid_to}}'::text[] order by n)
+    from jsonb_array_elements({0}.path) with ordinality s(step, n)), '[]')"""
+EVIDENCE_READ = "{0}.evidence - 'raw_ref'"
 TENANT_COLUMNS = ("actor_label", "tenant_actor_user_id", "tenant_request_id", "tenant_related")
 INCOMING_COLUMNS = (*EVENT_COLUMNS, *HEAD_COLUMNS, *DECISION_COLUMNS, *TENANT_COLUMNS, "is_new")
 
@@ -119,6 +124,11 @@ def write(
     return written
 
 
+def lock(connection: psycopg.Connection, cloud: str) -> None:
+    """One writer of a cloud's timeline at a time; another cloud is never in its way."""
+    connection.execute("select pg_advisory_xact_lock(hashtext('timeline.resolve'), hashtext(%s))", (cloud,))
+
+
 def retract(connection: psycopg.Connection, condition: sql.Composable) -> int:
     """Takes back the events that `condition` (over `timeline.event_keys k`) selects; a rebuild no longer gives them."""
     with connection.cursor() as cursor:
@@ -157,6 +167,11 @@ select {", ".join("e." + c for c in EVENT_COLUMNS)}, {", ".join("k." + c for c i
        null::jsonb as tenant_related, null::boolean as is_new
 from timeline.events e, timeline.event_keys k, timeline.attributions a where false
 """
+
+# What a decision says; the next version of it is written where that is another, or for another time.
+_ANSWER = f"{{0}}.rule, {{0}}.confidence, {{0}}.reason, {PATH_TAKEN}, {EVIDENCE_READ}"
+# Which of two readings of one fact is the newer; the stored one must be the newest, or an old one would pass for newer.
+_READ = """({0}.observed_at, {0}.raw_ref collate "C")"""
 
 # The changes a tenant may see; almost all events have none, and those cost nothing.
 _TENANT_CHANGES = """case when i.changes = '[]' then i.changes else coalesce(
@@ -231,17 +246,22 @@ def _merge_known(cursor: psycopg.Cursor, context: dict, known: int) -> Written:
             select i.event_id, k.occurred_at as was_at, k.attribution,
                    ({", ".join("i." + c for c in COMPARED)}) is distinct from
                        ({", ".join("e." + c for c in COMPARED)}) as is_other,
-                   (i.owner_scope, i.owner_domain_id, i.owner_project_id, i.rule, i.confidence) is distinct from
-                       (e.owner_scope, e.owner_domain_id, e.owner_project_id, k.rule, k.confidence) as is_redecided,
-                   i.roads is distinct from k.roads as is_witnessed
+                   ({_ANSWER.format("i")}, i.owner_scope, i.owner_domain_id, i.owner_project_id) is distinct from
+                       ({_ANSWER.format("a")}, e.owner_scope, e.owner_domain_id, e.owner_project_id)
+                       or i.occurred_at <> k.occurred_at as is_redecided,
+                   ({", ".join("i." + c for c in HEAD_COLUMNS)}) is distinct from
+                       ({", ".join("k." + c for c in HEAD_COLUMNS)}) as is_witnessed,
+                   {_READ.format("i")} > {_READ.format("e")} as is_read_later
             from incoming i
             join timeline.event_keys k on k.event_id = i.event_id
             join timeline.events e on e.event_id = k.event_id and e.occurred_at = k.occurred_at
-            where not i.is_new and (i.observed_at >= e.observed_at or i.roads > 1)"""
+            left join timeline.attributions a on a.event_id = k.event_id and a.version = k.attribution
+                and a.valid_at = k.occurred_at
+            where not i.is_new and ({_READ.format("i")} >= {_READ.format("e")} or i.roads > 1)"""
         )
     cursor.execute(
         """create temp table differing on commit drop as
-        select * from considered where is_other or is_redecided or is_witnessed"""
+        select * from considered where is_other or is_redecided or is_witnessed or is_read_later"""
     )
     cursor.execute("analyze considered; analyze differing")
     updated = _update_events(cursor, context)

@@ -7,7 +7,7 @@ believed gets `recorded_to`, its successor is inserted: nothing else is ever upd
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -114,6 +114,35 @@ def remember(connection: psycopg.Connection, claims: pl.DataFrame) -> int:
         )
         select count(*) from new"""  # noqa: S608
     ).fetchone()[0]
+
+
+def note_told(connection: psycopg.Connection) -> None:
+    """Notes the claims that :func:`remember` was handed last, new or not, as told in this transaction."""
+    connection.execute("create temp table if not exists retold (claim_hash uuid primary key) on commit drop")
+    connection.execute(
+        f"insert into retold select distinct {_HASH} from told on conflict do nothing"  # noqa: S608
+    )
+
+
+def forget_untold(connection: psycopg.Connection, cloud: str, still_stored: Callable[[pl.Series], pl.Series]) -> int:
+    """Removes the claims of a cloud that were not told in this transaction, though their record could tell them.
+
+    `still_stored` gives of references to records those whose record is there; a claim whose record is not outlives it.
+    Returns how many were removed.
+    """
+    connection.execute("create temp table if not exists retold (claim_hash uuid primary key) on commit drop")
+    connection.execute("analyze retold")
+    silent = read_frame(
+        connection,
+        """select claim_id, raw_ref from topology.claims c
+        where cloud = %(cloud)s and not exists (select from retold r where r.claim_hash = c.claim_hash)""",
+        {"cloud": cloud},
+    )
+    stored = still_stored(silent["raw_ref"].drop_nulls())
+    doomed = silent.filter(pl.col("raw_ref").is_null() | pl.col("raw_ref").is_in(stored.implode()))
+    return connection.execute(
+        "delete from topology.claims where claim_id = any(%s)", (doomed["claim_id"].to_list(),)
+    ).rowcount
 
 
 _COMPACT = """

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import polars as pl
 import psycopg
@@ -16,9 +17,10 @@ import psycopg
 from timeline_assets.config import CloudSettings
 from timeline_assets.normalize.schema import TRANSFERABLE
 from timeline_assets.pipeline import Pipeline
+from timeline_assets.raw.seal import still_stored
 from timeline_assets.raw.windows import Window
 from timeline_assets.store.copy import read_frame
-from timeline_assets.topology.merge import lock, merge, remember, revise, storable
+from timeline_assets.topology.merge import forget_untold, lock, merge, note_told, remember, revise, storable
 
 
 @dataclass(frozen=True)
@@ -111,17 +113,19 @@ def _mark(connection: psycopg.Connection, attempts: pl.DataFrame) -> None:
 def _rebuild(pipeline: Pipeline, cloud: str) -> Absorbed:
     """All claims of a cloud anew from its evidence, then the belief about everything that was or is claimed.
 
-    One transaction: nobody sees a belief without half of its evidence.
+    One transaction: nobody sees a belief without half of its evidence. A claim whose record retention has thinned
+    stays: below that horizon nothing is made anew.
     """
     done = Absorbed()
     with pipeline.connect() as connection:
         lock(connection, [cloud])
-        connection.execute("delete from topology.claims where cloud = %s", (cloud,))
         for attempts in _pending(pipeline, cloud, None, again=True):
             for chunk in _chunks(pipeline, attempts):
                 done += Absorbed(0, chunk.height, remember(connection, storable(chunk)))
+                note_told(connection)
             _mark(connection, attempts)
             done += Absorbed(attempts.height)
+        forget_untold(connection, cloud, partial(still_stored, pipeline))
         opened, closed = revise(
             connection,
             """select cloud, resource_type, resource_id from topology.claims where cloud = %(cloud)s

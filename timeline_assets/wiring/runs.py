@@ -21,7 +21,7 @@ from timeline_assets.raw.harvest import Harvested
 from timeline_assets.raw.windows import HOUR, Window
 from timeline_assets.sources import SOURCES, named
 from timeline_assets.sources.base import Source
-from timeline_assets.timeline.stage import retract_unfounded
+from timeline_assets.timeline.founded import retract_unfounded
 from timeline_assets.wiring import keys
 from timeline_assets.wiring.build import build_defs, sources_of
 from timeline_assets.wiring.edge import Edge, Stages

@@ -17,9 +17,10 @@ from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 
 from timeline_assets.config import Settings
-from timeline_assets.raw.seal import collect_orphans, due_to_seal, retire, seal
+from timeline_assets.raw.seal import collect_orphans, due_to_seal, horizon, retire, seal
 from timeline_assets.sources.base import Source
 from timeline_assets.timeline.retention import drop_old_months
+from timeline_assets.topology.merge import compact
 from timeline_assets.wiring import keys, report
 
 CHECK, SEAL, RETAIN = "check_assets", "seal_windows", "retention"
@@ -223,9 +224,12 @@ def _retire_op(cloud: str, sources: tuple[Source, ...]) -> dg.OpDefinition:
     def retire_cloud(context: dg.OpExecutionContext) -> None:
         pipeline = context.resources.edge.pipeline
         with report.explained():
-            retired = [retire(pipeline, cloud, source, datetime.now(UTC)) for source in sources]
+            now = datetime.now(UTC)
+            retired = [retire(pipeline, cloud, source, now) for source in sources]
+            with pipeline.connect() as connection:
+                repeated = compact(connection, cloud, horizon(pipeline, now))
         before, after = sum(s.before for s in retired), sum(s.after for s in retired)
-        context.log.info(f"{before - after} raw files retired")
+        context.log.info(f"{before - after} raw files retired, {repeated} claims that only repeat others removed")
 
     return retire_cloud
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from timeline_assets.timeline.stage import Resolved, retract_unfounded
+import polars as pl
+
+from timeline_assets.normalize.schema import OBSERVATION
+from timeline_assets.raw.windows import Window
+from timeline_assets.timeline.founded import retract_unfounded
+from timeline_assets.timeline.stage import Resolved
 from timeline_assets.timeline.write import Written
-from timeline_assets_tests.making import CLOUD, at, claims, facts
+from timeline_assets_tests.making import CLOUD, NOON, at, claims, facts
 
 A_IS_OF_D1 = {"resource_type": "project", "resource_id": "A", "claim": "owner", "domain_id": "D1", "minute": -60}
 B_IS_OF_D1 = {**A_IS_OF_D1, "resource_id": "B"}
@@ -25,6 +30,19 @@ def owner(scope: str, project: str | None = None, domain: str | None = None) -> 
 
 def of(rows: list[dict]) -> list[dict]:
     return [{k: v for k, v in row.items() if k != "event_id"} for row in rows]
+
+
+def record(pipeline) -> str:
+    """The reference of a record that lies in the raw store."""
+    observation = pl.DataFrame([dict.fromkeys(OBSERVATION) | {"key": "k"}], schema=OBSERVATION)
+    window = Window(NOON)
+    written = pipeline.raw.write_attempt(CLOUD, "nova_servers", window, observation)
+    with pipeline.connect() as connection:
+        connection.execute(
+            "insert into raw.attempts (cloud, source, window_start, path, rows, bytes) values (%s, %s, %s, %s, 1, 1)",
+            (CLOUD, "nova_servers", window.start, written.path),
+        )
+    return written.observations["raw_ref"][0]
 
 
 def test_the_record_names_the_owner(learn, happen, rows):
@@ -198,7 +216,9 @@ def test_a_better_estimate_moves_the_event_to_another_month(learn, happen, rows)
 
 def test_what_no_fact_gives_any_more_is_taken_back(pipeline, learn, happen, rows):
     learn(claims(A_IS_OF_D1))
-    happen(facts({"payload_project_id": "A"}, {"source_key": "2", "resource_id": "unknown"}))
+    stored = record(pipeline)
+    nobodys = {"source_key": "2", "resource_id": "unknown", "raw_ref": stored}
+    happen(facts({"payload_project_id": "A", "raw_ref": stored}, nobodys))
     assert retract_unfounded(pipeline, "other") == 0, "another cloud's rebuild takes nothing of this one"
     assert retract_unfounded(pipeline, CLOUD) == 2
     for table in ("events", "event_keys", "tenant_events", "quarantine", "awaits"):
@@ -207,6 +227,21 @@ def test_what_no_fact_gives_any_more_is_taken_back(pipeline, learn, happen, rows
         {"operation": "upsert", "tenant_project_id": "A"},
         {"operation": "retract", "tenant_project_id": "A"},
     ]
+
+
+def test_an_event_outlives_the_record_that_retention_has_thinned(pipeline, happen, rows):
+    happen(facts({"payload_project_id": "A", "raw_ref": record(pipeline)}))
+    with pipeline.connect() as connection:
+        connection.execute("delete from raw.attempts")
+    assert retract_unfounded(pipeline, CLOUD) == 0
+    assert of(rows(OWNERS)) == [owner("project", "A")]
+
+
+def test_what_retention_has_dropped_is_not_made_again(pipeline, happen, rows):
+    with pipeline.connect() as connection:
+        connection.execute("insert into timeline.retention (dropped_before) values (%s)", (at(0),))
+    happen(facts({"minute": -1}, {"source_key": "2", "minute": 0}))
+    assert rows("select source_key from timeline.events") == [{"source_key": "2"}]
 
 
 def test_a_type_nobody_registered_is_kept(happen, rows):

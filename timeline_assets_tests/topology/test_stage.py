@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from timeline_assets.config import CloudSettings, HarvestSettings, Settings
+from timeline_assets.normalize.schema import OBSERVATION
 from timeline_assets.pipeline import Pipeline
 from timeline_assets.raw.store import RawStore
 from timeline_assets.raw.windows import Window
@@ -35,14 +37,17 @@ def normalized(pipeline: Pipeline) -> Normalized:
 
     def make(*claims: dict, window: Window = WINDOW, cloud: str = CLOUD) -> int:
         with pipeline.connect() as connection:
+            observations = pl.DataFrame([dict.fromkeys(OBSERVATION)] * len(claims), schema=OBSERVATION)
+            written = pipeline.raw.write_attempt(cloud, "listing", window, observations)
             number = connection.execute(
                 """insert into raw.attempts (cloud, source, window_start, path, rows, bytes, normalized_at)
-                values (%s, 'listing', %s, gen_random_uuid()::text, %s, 0, now()) returning attempt_id""",
-                (cloud, window.start, len(claims)),
+                values (%s, 'listing', %s, %s, %s, 0, now()) returning attempt_id""",
+                (cloud, window.start, written.path, len(claims)),
             ).fetchone()[0]
             if claims:
                 path = f"{number}.parquet"
-                pipeline.raw.write(path, frame(claims).lazy())
+                told = frame(claims).with_columns(written.observations["raw_ref"])
+                pipeline.raw.write(path, told.lazy())
                 connection.execute("update raw.attempts set evidence_path = %s where attempt_id = %s", (path, number))
         return number
 
@@ -112,18 +117,32 @@ def test_a_killed_call_leaves_whole_chunks_and_the_next_goes_on(
 def test_a_rebuild_believes_what_the_store_says_and_writes_only_what_differs(
     pipeline: Pipeline, normalized: Normalized
 ) -> None:
-    kept = normalized(volume(1, "A"), volume(5, "B"))
-    dropped = normalized(volume(7, "C"), volume(1, "A", "w"))
+    normalized(volume(1, "A"), volume(5, "B"))
+    silenced = normalized(volume(7, "C"), volume(1, "A", "w"))
     absorb(pipeline, CLOUD)
     nothing = absorb(pipeline, CLOUD, again=True)
-    assert (nothing.attempts, nothing.claims_new) == (2, 4)
+    assert (nothing.attempts, nothing.claims_new) == (2, 0)
     assert {*nothing.opened.values(), *nothing.closed.values()} == {0}
     with pipeline.connect() as connection:
-        connection.execute("update raw.attempts set replaced_by = %s where attempt_id = %s", (kept, dropped))
+        connection.execute("update raw.attempts set evidence_path = null where attempt_id = %s", (silenced,))
     done = absorb(pipeline, CLOUD, again=True)
-    assert (done.attempts, done.claims_new, done.resources) == (1, 2, 2)
+    assert (done.attempts, done.claims_new, done.resources) == (2, 0, 2)
     assert (done.opened["ownership"], done.closed["ownership"]) == (1, 3)
     assert owners(pipeline) == [("v", "A", 1, 1), ("v", "B", 5, None)]
+
+
+def test_a_rebuild_makes_nothing_anew_whose_record_retention_has_thinned(
+    pipeline: Pipeline, normalized: Normalized
+) -> None:
+    thinned = normalized(volume(1, "A"), volume(5, "B"))
+    normalized(volume(7, "C"))
+    absorb(pipeline, CLOUD)
+    before = owners(pipeline)
+    with pipeline.connect() as connection:
+        connection.execute("delete from raw.attempts where attempt_id = %s", (thinned,))
+    done = absorb(pipeline, CLOUD, again=True)
+    assert {*done.opened.values(), *done.closed.values()} == {0}
+    assert owners(pipeline) == before == [("v", "A", 1, 1), ("v", "B", 5, 5), ("v", "C", 7, None)]
 
 
 def test_a_cloud_without_transfers_has_fewer_kinds_that_change_hands(pipeline: Pipeline) -> None:
