@@ -23,4 +23,6 @@ TYPES: tuple[EventType, ...] = (
     *_life("user", "User"),
     EventType("identity.role_assignment.created", title="Role {name} granted", **_GRANT),
     EventType("identity.role_assignment.deleted", title="Role {name} revoked", **_GRANT),
+    # It names no project, whatever came of it: it is filed by the user's domain.
+    EventType("identity.authenticate", "security", "Log-in of {name}", visibility="security", target="user"),
 )
