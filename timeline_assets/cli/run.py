@@ -79,7 +79,7 @@ def harvest(
     from timeline_assets.wiring.runs import harvest_windows
 
     settings = settings_of(context)
-    clouds = _clouds(settings, cloud)
+    clouds = chosen_clouds(settings, cloud)
     for name in source or ():
         named(name)
     start, end = instants.span(since, until)
@@ -135,7 +135,7 @@ def rebuild(
 
     settings = settings_of(context)
     with open_pipeline(settings) as pipeline, _progress(f"rebuilding from {begin}", as_json) as step:
-        results = make_anew(settings, pipeline, _clouds(settings, cloud), step)
+        results = make_anew(settings, pipeline, chosen_clouds(settings, cloud), step)
     _report(results, as_json)
 
 
@@ -175,7 +175,8 @@ def demo_answering(settings: Settings) -> Iterator[None]:
         yield
 
 
-def _clouds(settings: Settings, asked: Sequence[str] | None) -> list[str]:
+def chosen_clouds(settings: Settings, asked: Sequence[str] | None) -> list[str]:
+    """The names of the clouds that were asked for, or of all; :class:`ConfigurationError` for one there is not."""
     return [settings.cloud(name).name for name in asked or [cloud.name for cloud in settings.clouds]]
 
 

@@ -52,15 +52,14 @@ class Hashed:
     instead: Mapping[str, str] = field(default_factory=dict)
 
 
-_BELIEVED = frozenset({"recorded_from", "recorded_to", "raw_ref"})
 #: A witness is a road; when it was last seen there is the reading's affair.
 _ROADS = """(select jsonb_agg(w - 'observed_at' order by w->>'source', w->>'key')
     from jsonb_array_elements(t.witnesses) w)"""
 
 
-def _topology(table: str, kind: str) -> Hashed:
+def _topology(table: str, kind: str, *left_out: str) -> Hashed:
     rows = f"from topology.{table} t where t.cloud = %(cloud)s and t.recorded_to is null"
-    return Hashed(f"topology.{table}", rows, f"t.{kind}", _BELIEVED)
+    return Hashed(f"topology.{table}", rows, f"t.{kind}", frozenset({"recorded_from", "recorded_to", *left_out}))
 
 
 HASHED: tuple[Hashed, ...] = (
@@ -98,10 +97,10 @@ HASHED: tuple[Hashed, ...] = (
         "t.occurred_at::date",
         frozenset({"recorded_at"}),
     ),
-    _topology("resources", "resource_type"),
-    _topology("ownership", "resource_type"),
+    _topology("resources", "resource_type", "raw_ref"),
+    _topology("ownership", "resource_type", "raw_ref"),
     _topology("conflicts", "resource_type"),
-    _topology("edges", "relation"),
+    _topology("edges", "relation", "raw_ref"),
 )
 
 #: What must hold at any time: a sentence about its faults, and the query that finds them (one column, `key`).
