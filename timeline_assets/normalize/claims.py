@@ -14,12 +14,40 @@ from __future__ import annotations
 import polars as pl
 
 from timeline_assets.normalize.facts import filled, instant
-from timeline_assets.normalize.schema import EVIDENCE
+from timeline_assets.normalize.registry import REGISTRY
+from timeline_assets.normalize.schema import EVIDENCE, TRANSFERABLE
 
 #: What is so in a record that was seen; a record that is gone proves only its end.
 SEEN, GONE = pl.col("op") == "seen", pl.col("op") == "gone"
 #: Claims that were observed, not dated: what they tell may have become so at any time since the version before.
 OBSERVED = ("seen", "owner", "edges", "gone")
+
+
+def told_owners(facts: pl.DataFrame) -> pl.DataFrame:
+    """What facts prove beside their own owner: that a thing which can change hands was that project's at that moment.
+
+    So a message corrects a topology that does not know of a handover yet. Only of exact times: what lies between two
+    scans was proven by these. The handover itself is at the moment at which both are owners.
+    """
+    handovers = [name for name, entry in REGISTRY.items() if entry.handover]
+    told = facts.filter(
+        (pl.col("time_precision") == "exact")
+        & (pl.col("occurred_from") == pl.col("occurred_to"))
+        & pl.col("resource_type").is_in(list(TRANSFERABLE))
+        & (pl.col("payload_project_id").fill_null("") != "")
+        & ~pl.col("event_type").is_in(handovers)
+    )
+    given = {
+        "claim": pl.lit("owner"),
+        "at": pl.col("occurred_at"),
+        "project_id": pl.col("payload_project_id"),
+        "source": pl.col("road_source"),
+    }
+    same = ("cloud", "resource_type", "resource_id", "raw_ref")
+    columns = given | {name: pl.col(name) for name in same}
+    return told.select(
+        columns.get(name, pl.lit(None)).cast(dtype).alias(name) for name, dtype in EVIDENCE.items()
+    ).unique(maintain_order=True)
 
 
 def claims(frame: pl.LazyFrame, resource_type: str, claim: str, **columns: pl.Expr | str) -> pl.LazyFrame:

@@ -38,9 +38,10 @@ OBSERVATION = pl.Schema(
 #: proves the owner *at the event's time*; `target_*` only where the target is itself a project or domain (or the domain
 #: of the user for a user's events). `request_path` is the path of the request as sent (CADF's `requestPath`). `named_*`
 #: is what the record names without giving its id: a `named_type` (project, user, server) called `named_name`, in
-#: `named_domain` (id or name) where it says so; `named_type` and `named_name` come together or not at all.
-#: `related` is ``[{"type","id","role"}]``, `changes` ``[{"path","old","new"}]``, JSON text or null. `severity` overrides the registry's default where the record itself says so. `title` is null where the
-#: registry's template does (`normalize/registry.py`); placeholders there are columns of this frame.
+#: `named_domain` (id or name) where it says so; `named_type` and `named_name` come together or not at all. `related` is
+#: ``[{"type","id","role"}]``, `changes` ``[{"path","old","new"}]``, JSON text or null. `severity` overrides the
+#: registry's default where the record itself says so. `title` is null where the registry's template does
+#: (`normalize/registry.py`); placeholders there are columns of this frame.
 FACT = pl.Schema(
     {
         "event_id": pl.String,

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import polars as pl
 
+from timeline_assets.normalize.claims import told_owners
 from timeline_assets.normalize.facts import NORMALIZER_VERSION
 from timeline_assets.normalize.identity import with_event_id
 from timeline_assets.normalize.registry import REGISTRY
@@ -159,6 +160,7 @@ class _Attempt:
             bad = {**bad, **impossible}
             good = good.filter(~pl.col("raw_ref").is_in(list(bad)))
             evidence = evidence.filter(~pl.col("raw_ref").is_in(list(bad)).fill_null(False))
+            evidence = pl.concat([evidence, told_owners(good)])
             self.facts.add(good, is_last=is_last)
             self.evidence.add(evidence, is_last=is_last)
             self.unmapped.update(t for t in good["event_type"] if t not in REGISTRY)

@@ -13,6 +13,7 @@ import psycopg
 
 from timeline_assets.config import CloudSettings
 from timeline_assets.normalize.schema import TRANSFERABLE
+from timeline_assets.ownership import names, services, siblings
 from timeline_assets.store.copy import read_frame
 from timeline_assets.topology import lookup
 
@@ -21,6 +22,12 @@ CONTAINERS = ("device", "attached", "amphora_of", "stack_resource", "node_of")
 
 #: A question: a resource during an event's bounds.
 QUESTION = ("resource_type", "resource_id", "occurred_from", "occurred_to")
+
+#: Ids as they stand in a request's path, with and without dashes.
+_ID = r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}"
+
+#: How far away something may be on which a resource hangs.
+STEPS = 3
 
 _RELATED = pl.List(pl.Struct({"type": pl.String, "id": pl.String, "role": pl.String}))
 _REACHED = pl.Schema(
@@ -39,17 +46,22 @@ class Topology:
     """What was believed at `pin` about everything that one frame of events names.
 
     `answers` has one row per `QUESTION` (the columns of :data:`timeline_assets.topology.lookup.OWNERS` beside it),
-    `users` the domain (`domain_id`) of each user (`id`) that is known.
+    `users` the domain (`domain_id`) of each user (`id`) that is known. `events` is the whole frame, `decided` what
+    earlier rules said of it (:data:`timeline_assets.ownership.rules.VERDICT`). `service_periods`
+    (:data:`timeline_assets.ownership.services.PERIODS`) is what members tell of service projects.
     """
 
     connection: psycopg.Connection
     cloud: str
     pin: datetime
     service_projects: tuple[str, ...]
+    service_periods: pl.DataFrame
     service_users: tuple[str, ...]
     transferable: tuple[str, ...]
+    events: pl.DataFrame
     answers: pl.DataFrame
     users: pl.DataFrame
+    decided: pl.DataFrame | None = None
 
     @classmethod
     def read(cls, connection: psycopg.Connection, cloud: CloudSettings, events: pl.DataFrame) -> Topology:
@@ -63,8 +75,10 @@ class Topology:
             cloud.name,
             pin,
             _ids_of(connection, cloud, "project", cloud.service_projects),
+            services.periods(connection, cloud.name, cloud.service_role, pin),
             _ids_of(connection, cloud, "user", cloud.service_users),
             tuple(sorted(TRANSFERABLE if cloud.volume_transfers else TRANSFERABLE - {"volume", "snapshot"})),
+            events,
             answers,
             lookup.domains_of(connection, cloud.name, "user", users, pin),
         )
@@ -72,8 +86,17 @@ class Topology:
     # what the rules ask
 
     def is_service_project(self, column: str) -> pl.Expr:
-        """Whether the project in `column` is a service project; false where there is none."""
-        return pl.col(column).is_in(list(self.service_projects)).fill_null(False)
+        """Whether the project in `column` was a service project at `occurred_from`; false where there is none.
+
+        One that is configured always is; another was while its members were all services (few ever are, so an
+        expression can name them all).
+        """
+        is_service = pl.col(column).is_in(list(self.service_projects))
+        for project_id, start, end in self.service_periods.iter_rows():
+            has_begun = pl.lit(True) if start is None else pl.col("occurred_from") >= start
+            goes_on = pl.lit(True) if end is None else pl.col("occurred_from") < end
+            is_service = is_service | ((pl.col(column) == project_id) & has_begun & goes_on)
+        return is_service.fill_null(False)
 
     def home_of_users(self, events: pl.DataFrame) -> pl.DataFrame:
         """`row`, `home_domain_id`: the domain of the user that is an event's target, where it is known."""
@@ -89,15 +112,15 @@ class Topology:
         """
         return self._owned(events, self.answers)
 
-    def containers(self, events: pl.DataFrame, *, steps: int) -> pl.DataFrame:
-        """What events' resources hung on when they happened, up to `steps` away, until exactly one project owned it.
+    def containers(self, events: pl.DataFrame) -> pl.DataFrame:
+        """What events' resources hung on when they happened, up to `STEPS` away, until exactly one project owned it.
 
         `row`, `owner_project_id`, `is_exact`, `owner_raw_ref`, and `path` as JSON text. Two owners at the same distance
         decide nothing, and nothing further away does then.
         """
         reached = [pl.DataFrame(schema=_REACHED)]
         frontier = events.select("row", *QUESTION, path=pl.lit("[]"))
-        for _ in range(steps):
+        for _ in range(STEPS):
             if frontier.is_empty():
                 break
             frontier = self._step(frontier)
@@ -111,8 +134,102 @@ class Topology:
             frontier = frontier.join(nearest, on="row", how="anti")
         return pl.concat(reached)
 
+    def handovers(self, events: pl.DataFrame) -> pl.DataFrame:
+        """Events during which their resource may have changed hands: `row`, `parties` (JSON text)."""
+        can_move = pl.col("resource_type").is_in(list(self.transferable))
+        asked = events.select("row", *QUESTION).filter(can_move)
+        return asked.join(self.answers.filter(pl.col("status") == "hole"), on=QUESTION).select(
+            "row", parties="candidates"
+        )
+
+    def disputed(self, events: pl.DataFrame) -> pl.DataFrame:
+        """`row` of the events about whose resource the evidence contradicts itself, or is of two owners."""
+        is_disputed = pl.col("status").is_in(["hole", "conflict"])
+        return events.select("row", *QUESTION).join(self.answers.filter(is_disputed), on=QUESTION).select("row")
+
+    def siblings(self, events: pl.DataFrame) -> pl.DataFrame:
+        """The proven owners of other events of the same requests: `row`, `scope`, `project_id`, `domain_id`."""
+        beside = self.events.drop("scope", "project_id", "domain_id", "confidence", strict=False)
+        beside = beside.join(self.decided, on="row", how="left")
+        beside = beside.join(self.disputed_projects(beside), on="row", how="left").with_columns(
+            confidence=pl.when(pl.col("claimed_by").is_null()).then("confidence")
+        )
+        return siblings.proven_siblings(self.connection, self.cloud, events, beside)
+
+    def named_in_path(self, events: pl.DataFrame) -> pl.DataFrame:
+        """Where the other resources that a request's path names by id were all one project's when it happened.
+
+        `row`, `owner_project_id`, `path` (JSON text). An id of which no project's ownership is known says nothing; one
+        that is disputed takes all its row away.
+        """
+        asked = _in_path(events)
+        if asked.is_empty():
+            return pl.DataFrame(schema={"row": pl.UInt32, "owner_project_id": pl.String, "path": pl.String})
+        asked = asked.with_columns(_key=pl.int_range(pl.len(), dtype=pl.UInt32))
+        answers = lookup.owners_at(self.connection, _keys(asked, self.cloud, "_key"), self.pin)
+        known = asked.drop("resource_type").join(answers, left_on="_key", right_on="row")
+        is_disputed = pl.col("status").is_in(["hole", "conflict"]).any().over("row")
+        step = pl.struct(
+            type="resource_type",
+            id="resource_id",
+            relation=pl.lit("request_path"),
+            valid_from="valid_from",
+            valid_to="valid_to",
+        ).struct.json_encode()
+        return (
+            known.filter(~is_disputed)
+            .filter(self._holds() & pl.col("project_id").is_not_null())
+            .group_by("row")
+            .agg(
+                pl.col("project_id").n_unique().alias("owners"),
+                pl.col("project_id").first().alias("owner_project_id"),
+                path=pl.concat_str(
+                    pl.lit("["), step.sort_by("resource_type", "resource_id").str.join(","), pl.lit("]")
+                ),
+            )
+            .filter(pl.col("owners") == 1)
+            .drop("owners")
+        )
+
+    def projects_named(self, events: pl.DataFrame) -> pl.DataFrame:
+        """See :func:`timeline_assets.ownership.names.projects_named`."""
+        return names.projects_named(self.connection, self.cloud, events, self.pin)
+
+    def called(self, events: pl.DataFrame) -> pl.DataFrame:
+        """See :func:`timeline_assets.ownership.names.called`."""
+        return names.called(self.connection, self.cloud, events, self.pin)
+
+    def disputed_projects(self, verdicts: pl.DataFrame) -> pl.DataFrame:
+        """Where the claims about a verdict's project contradict each other then: `row`, `claimed_by` (JSON text).
+
+        `verdicts` has `row`, `project_id` and the bounds.
+        """
+        disputes = lookup.conflicts_of(self.connection, self.cloud, "project", verdicts["project_id"], self.pin)
+        has_begun = pl.col("valid_from").is_null() | (pl.col("occurred_to") > pl.col("valid_from"))
+        goes_on = pl.col("valid_to").is_null() | (pl.col("occurred_from") < pl.col("valid_to"))
+        joined = verdicts.select("row", "occurred_from", "occurred_to", id="project_id").join(disputes, on="id")
+        return joined.filter(has_begun & goes_on).group_by("row").agg(claimed_by=pl.col("candidates").min())
+
+    def edges(
+        self, places: pl.DataFrame, key: str, relations: tuple[str, ...], *, backward: bool = False
+    ) -> pl.DataFrame:
+        """The edges (:data:`timeline_assets.topology.lookup.EDGES_AT`) from places (`key` and `QUESTION`), or to them.
+
+        One that another observation no longer had may have ended before the event: it proves nothing.
+        """
+        known = lookup.edges_at(self.connection, _keys(places, self.cloud, key), relations, self.pin, backward=backward)
+        return known.filter(pl.col("is_exact") | (pl.col("ending") != "changed"))
+
+    def owners_of(self, places: pl.DataFrame, *keep: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Places (`QUESTION`) that one project owned, with the columns `keep`, and those whose owner is not known for
+        good: unknown, or of a kind that can change hands."""
+        answers = _owners(self.connection, self.cloud, [places], self.pin)
+        return self._owned(places, answers, "occurred_from", *keep), places.join(
+            self._settled(answers), on=QUESTION, how="anti"
+        )
+
     def why_not(self, events: pl.DataFrame) -> pl.DataFrame:
-        """For events no rule decided: `row`, `quarantine_reason`, `quarantine_detail`, `candidates` (JSON text)."""
+        """For events no rule decided: `row`, `code`, `why_not` (a sentence), `candidates` (JSON text)."""
         asked = events.join(self.answers, on=QUESTION, how="left", maintain_order="left", nulls_equal=True)
         reasons = {
             "conflict": ("CONFLICT", "evidence names more than one owner of the {} for this time"),
@@ -129,8 +246,8 @@ class Topology:
         sentence = named.replace_strict({key: text for key, (_, text) in reasons.items()})
         return asked.select(
             "row",
-            quarantine_reason=named.replace_strict({key: code for key, (code, _) in reasons.items()}),
-            quarantine_detail=sentence.str.replace("{}", pl.col("resource_type"), literal=True),
+            code=named.replace_strict({key: code for key, (code, _) in reasons.items()}),
+            why_not=sentence.str.replace("{}", pl.col("resource_type"), literal=True),
             candidates=pl.col("candidates").fill_null("[]"),
         )
 
@@ -175,30 +292,60 @@ class Topology:
         can change; so do an actor and an owner whose domain is not known, and what a quarantined event's resource
         hung on.
         """
-        is_settled = (pl.col("status") == "owned") & ~pl.col("resource_type").is_in(list(self.transferable))
-        related = related_resources(rows).join(self.answers.filter(is_settled), on=QUESTION, how="anti")
+        related = related_resources(rows).join(self._settled(self.answers), on=QUESTION, how="anti")
         event = ("cloud", "event_id", "occurred_at")
         concerned = related.select("resource_id", row="event_row").join(rows.select("row", *event), on="row")
         strangers = rows.filter(pl.col("actor_user_id").is_not_null() & pl.col("actor_domain_id").is_null())
         homeless = rows.filter(pl.col("owner_project_id").is_not_null() & pl.col("owner_domain_id").is_null())
         nameless = rows.filter(pl.col("resource_name").is_null())
-        hanging = rows.filter(owner_scope="quarantine").select("row", *QUESTION, *event, path=pl.lit("[]"))
-        around = self._step(hanging).select("row", "resource_id").join(rows.select("row", *event), on="row")
+        beside = pl.concat(
+            [self._around(rows), self._requested(rows), names.awaited(self.connection, self.cloud, rows)]
+        )
         return pl.concat(
             [
                 nameless.select("resource_id", *event),
                 concerned.select("resource_id", *event),
                 strangers.select(pl.col("actor_user_id").alias("resource_id"), *event),
                 homeless.select(pl.col("owner_project_id").alias("resource_id"), *event),
-                around.select("resource_id", *event),
+                beside.join(rows.select("row", *event), on="row").select("resource_id", *event),
             ]
         ).unique()
+
+    def _around(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """What the resources hung on where that decided, or may once do: `row`, `resource_id`."""
+        hanging = rows.filter((pl.col("owner_scope") == "quarantine") | (pl.col("rule") == "containment"))
+        frontier = hanging.select("row", *QUESTION, path=pl.lit("[]"))
+        passed = [pl.DataFrame(schema={"row": pl.UInt32, "resource_id": pl.String})]
+        for _ in range(STEPS):
+            frontier = self._step(frontier)
+            passed.append(frontier.select("row", "resource_id"))
+        return pl.concat(passed)
+
+    def _requested(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """What else may decide about rows: `row`, `resource_id`.
+
+        Other events of the request, what its path names, and the project that would own it but for its members (unless
+        it is configured) or its domain.
+        """
+        weak = rows.filter(pl.col("rule").is_in(siblings.WEAK))
+        in_path = _in_path(weak.filter(pl.col("rule") != "request_sibling"))
+        requests = siblings.keyed(weak, "row").select("row", resource_id=pl.format("request:{}", "request"))
+        withheld = rows.filter(
+            pl.col("withheld_project_id").is_not_null()
+            & ~pl.col("withheld_project_id").is_in(list(self.service_projects))
+        )
+        return pl.concat(
+            [
+                requests,
+                in_path.select("row", "resource_id"),
+                withheld.select("row", resource_id="withheld_project_id"),
+            ]
+        )
 
     def _owned(self, events: pl.DataFrame, answers: pl.DataFrame, *keep: str) -> pl.DataFrame:
         """Of `events` those whose resource one project owned: the columns `keep` (default: `row`) and the interval."""
         is_fixed = ~pl.col("resource_type").is_in(list(self.transferable))
-        holds = pl.col("status").is_in(["owned", "after"]) | (is_fixed & (pl.col("status") == "before"))
-        found = events.join(answers.filter(holds & pl.col("project_id").is_not_null()), on=QUESTION)
+        found = events.join(answers.filter(self._holds() & pl.col("project_id").is_not_null()), on=QUESTION)
         return found.select(
             *(keep or ("row",)),
             owner_project_id="project_id",
@@ -208,14 +355,21 @@ class Topology:
             owner_raw_ref="raw_ref_right" if "raw_ref" in events.columns else "raw_ref",
         )
 
+    def _holds(self) -> pl.Expr:
+        """Whether an answer names the owner: a kind that cannot change hands has one even before it was first seen."""
+        is_fixed = ~pl.col("resource_type").is_in(list(self.transferable))
+        return pl.col("status").is_in(["owned", "after"]) | (is_fixed & (pl.col("status") == "before"))
+
+    def _settled(self, answers: pl.DataFrame) -> pl.DataFrame:
+        """Answers that nothing is expected to change."""
+        return answers.filter((pl.col("status") == "owned") & ~pl.col("resource_type").is_in(list(self.transferable)))
+
     def _step(self, frontier: pl.DataFrame) -> pl.DataFrame:
         """What the frontier's resources (`row`, `QUESTION`, `path`) hung on: the same columns, one step further."""
         if frontier.is_empty():
             return frontier.select("row", *QUESTION, "path")
         numbered = frontier.with_columns(_key=pl.int_range(pl.len(), dtype=pl.UInt32))
-        known = lookup.edges_at(self.connection, _keys(numbered, self.cloud, "_key"), CONTAINERS, self.pin)
-        # an edge that another observation no longer had may have ended before the event: it proves nothing
-        edges = known.filter(pl.col("is_exact") | (pl.col("ending") != "changed"))
+        edges = self.edges(numbered, "_key", CONTAINERS)
         step = pl.struct(
             type="to_type", id="to_id", relation="relation", valid_from="valid_from", valid_to="valid_to"
         ).struct.json_encode()
@@ -234,6 +388,25 @@ class Topology:
             )
             .select("row", *QUESTION, "path")
         )
+
+
+def _in_path(events: pl.DataFrame) -> pl.DataFrame:
+    """The ids of other resources in the paths of requests: `row` and `QUESTION`, of no kind in particular."""
+    some = events.filter(pl.col("request_path").is_not_null())
+    return (
+        some.select(
+            "row",
+            "occurred_from",
+            "occurred_to",
+            own="resource_id",
+            resource_id=pl.col("request_path").str.extract_all(_ID),
+        )
+        .explode("resource_id")
+        .filter(pl.col("resource_id").is_not_null() & (pl.col("resource_id") != pl.col("own")))
+        .select("row", *QUESTION[1:], resource_type=pl.lit(None, pl.String))
+        .unique()
+        .select("row", *QUESTION)
+    )
 
 
 def with_names(connection: psycopg.Connection, cloud: str, facts: pl.DataFrame) -> pl.DataFrame:

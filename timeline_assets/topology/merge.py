@@ -203,7 +203,7 @@ def revise(
     opened, closed = dict.fromkeys(TABLES, 0), dict.fromkeys(TABLES, 0)
     for part in range(_concern(connection, resources, params, recorded_at)):
         claims = _of_part(connection, part, "claims", EVIDENCE)
-        changes = []
+        changes, ends = [], []
         for (table, schema), rows in zip(TABLES.items(), believe(claims, transferable=transferable), strict=True):
             believed = _of_part(connection, part, table, schema)
             outdated, new = _differences(believed, rows, schema)
@@ -211,7 +211,10 @@ def revise(
             opened[table] += new.height
             closed[table] += outdated.height
             changes.append(_spans(table, outdated, new))
-        _report(connection, pl.concat(changes))
+            if table == "edges":
+                ends.append(_far_spans(outdated, new))
+        _report(connection, "touched", pl.concat(changes))
+        _report(connection, "touched_ends", pl.concat(ends))
     return opened, closed
 
 
@@ -317,14 +320,15 @@ def _spans(table: str, outdated: pl.DataFrame, new: pl.DataFrame) -> pl.DataFram
     beginning = [name for name in new.columns if name not in ("valid_to", "valid_to_from", "ending", "raw_ref")]
     until = pl.col("valid_to_from") if "valid_to_from" in new.columns else pl.col("valid_to")
     is_other_end = pl.len() == 2
+    is_alone = pl.lit(table == "conflicts")  # says nothing about any other time
     return (
         changed.group_by([name for name in beginning if not name.startswith("_")])
         .agg(
             _from=pl.when(is_other_end)
             .then(until.min())
-            .when(~pl.col("_is_first").any())
+            .when(~pl.col("_is_first").any() | is_alone)
             .then(pl.col("valid_from").first()),
-            _to=pl.when(~pl.col("_is_last").any() & pl.col("valid_to").is_not_null().all()).then(
+            _to=pl.when((~pl.col("_is_last").any() | is_alone) & pl.col("valid_to").is_not_null().all()).then(
                 pl.col("valid_to").max()
             ),
         )
@@ -332,8 +336,21 @@ def _spans(table: str, outdated: pl.DataFrame, new: pl.DataFrame) -> pl.DataFram
     )
 
 
-def _report(connection: psycopg.Connection, spans: pl.DataFrame) -> None:
-    """Puts the resources on the list `topology.touched`; a span that is there already is widened."""
+def _far_spans(outdated: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
+    """The same for the resources to which the edges lead, which are concerned while the edge holds and not before."""
+    changed = pl.concat([outdated.drop("_place"), new])
+    return (
+        changed.group_by("cloud", "from_type", "from_id", "relation", "to_type", "to_id", "valid_from")
+        .agg(
+            _from=pl.when(pl.len() == 2).then(pl.col("valid_to_from").min()).otherwise(pl.col("valid_from").first()),
+            _to=pl.when(pl.col("valid_to").is_not_null().all()).then(pl.col("valid_to").max()),
+        )
+        .select("cloud", pl.col("to_type").alias("resource_type"), pl.col("to_id").alias("resource_id"), "_from", "_to")
+    )
+
+
+def _report(connection: psycopg.Connection, table: str, spans: pl.DataFrame) -> None:
+    """Puts the resources on a list of `topology`; a span that is there already is widened."""
     touched = spans.group_by(KEY).agg(
         changed_from=pl.when(pl.col("_from").is_not_null().all()).then(pl.col("_from").min()),
         changed_to=pl.when(pl.col("_to").is_not_null().all()).then(pl.col("_to").max()),
@@ -347,11 +364,11 @@ def _report(connection: psycopg.Connection, spans: pl.DataFrame) -> None:
     )
     copy_frame(connection, touched, "changed")
     connection.execute(
-        """insert into topology.touched as t
+        f"""insert into topology.{table} as t
         select c.cloud, c.resource_type, c.resource_id, c.changed_from, c.changed_to, k.recorded_at
         from changed c join topology.clock k using (cloud)
         on conflict (cloud, resource_type, resource_id) do update set
             changed_from = case when t.changed_from is not null then least(t.changed_from, excluded.changed_from) end,
             changed_to = case when t.changed_to is not null then greatest(t.changed_to, excluded.changed_to) end,
-            recorded_at = excluded.recorded_at"""
+            recorded_at = excluded.recorded_at"""  # noqa: S608
     )

@@ -11,7 +11,6 @@ import pytest
 from timeline_assets_tests.ownership.world import (
     World,
     action,
-    backup,
     domain,
     migration,
     network,
@@ -28,7 +27,8 @@ TENANTS = [project("A"), project("B"), project("A2", "D2", called="A"), project(
 DOMAINS = [domain("D0", called="Default"), domain("D1", called="acme"), domain("D2", called="globex")]
 SVC = [role("service", "nova", "SVC"), role("admin", "nova", "SVC"), role("service", "octavia", "SVC")]
 
-REBOOT, CREATED, UPDATED, DELETED = "compute.instance.reboot.end", "port.create.end", "port.update.end", "port.delete.end"
+REBOOT, CREATED, UPDATED = "compute.instance.reboot.end", "port.create.end", "port.update.end"
+ALARM = {"event_type": "alarm", "resource_type": "alarm", "resource_id": "alarm-1"}
 
 
 @pytest.fixture
@@ -40,21 +40,19 @@ def world(world: World) -> World:
 
 
 def test_1_a_name_that_two_projects_have_proves_nothing(world):
-    world.hear(0, event_type="alarm", resource_type="alarm", resource_id="alarm-1", named_type="project", named_name="A")
+    world.hear(0, **ALARM, named_type="project", named_name="A")
     assert world.owners("alarm-1") == [("unmapped.alarm", "AMBIGUOUS_NAME")]
     assert world.tenants("alarm-1") == []
     assert world.rows("select reason, candidates::text from timeline.quarantine") == [
         ("AMBIGUOUS_NAME", '[{"id": "A", "type": "project"}, {"id": "A2", "type": "project"}]')
     ]
-    world.hear(0, event_type="alarm", resource_type="alarm", resource_id="alarm-1", payload_project_id="A2",
-               road_source="listing")  # fmt: skip
+    world.hear(0, **ALARM, payload_project_id="A2", road_source="listing")
     assert world.owners("alarm-1") == [("unmapped.alarm", "A2")]
     assert world.tenants("alarm-1") == [("unmapped.alarm", "A2")]
 
 
 def test_2_with_the_id_it_is_that_project_and_no_other(world):
-    world.hear(0, event_type="alarm", resource_type="alarm", resource_id="alarm-1", payload_project_id="A2",
-               named_type="project", named_name="A")  # fmt: skip
+    world.hear(0, **ALARM, payload_project_id="A2", named_type="project", named_name="A")
     assert world.owners("alarm-1") == [("unmapped.alarm", "A2")]
     assert world.tenants("alarm-1") == [("unmapped.alarm", "A2")]
 
@@ -142,9 +140,8 @@ def test_15_a_federated_user_is_not_the_owner_of_what_he_acts_on(world):
     world.hear(5, event_type=REBOOT, resource_type="server", resource_id="s", actor_user_id="idp-1:7f3a",
                actor_domain_id="Federated", actor_kind="federated")  # fmt: skip
     assert world.owners("s") == [(REBOOT, "A")]
-    assert world.rows("select owner_domain_id, actor_user_id, actor_kind from timeline.events where resource_id='s'") == [
-        ("D1", "idp-1:7f3a", "federated")
-    ]
+    told = "select owner_domain_id, actor_user_id, actor_kind from timeline.events where resource_id = 's'"
+    assert world.rows(told) == [("D1", "idp-1:7f3a", "federated")]
 
 
 @pytest.mark.parametrize("kind", ["trust", "app_credential"])
@@ -167,8 +164,8 @@ def test_17_what_is_a_nested_projects_is_not_its_parents(world):
 
 def test_18_the_rows_of_a_domains_projects_carry_the_domain(world):
     servers = [server("a", "A"), server("b", "B"), server("c", "A2")]
-    world.look(0, nova_servers=servers,
-               nova_instance_actions=[action(s["id"], f"req-{s['id']}", -5, user="u", project="A") for s in servers])  # fmt: skip
+    done = [action(s["id"], f"req-{s['id']}", -5, user="u", project="A") for s in servers]
+    world.look(0, nova_servers=servers, nova_instance_actions=done)
     of_d1 = "select tenant_project_id from timeline.tenant_events where tenant_domain_id = %(d)s order by 1"
     assert world.rows(of_d1, d="D1") == [("A",), ("B",)]
     assert world.rows(of_d1, d="D2") == [("A2",)]
@@ -259,8 +256,7 @@ def test_34_a_log_in_is_the_users_domains(world, outcome):
     assert [owner for event, owner in world.owners() if event == "identity.authenticate"] == [
         "domain D1", "domain D2", "provider",
     ]  # fmt: skip
-    assert world.rows("select distinct visibility from timeline.tenant_events where event_type like 'identity.auth%%'") == [
-        ("security",)
-    ]
+    seen = "select distinct visibility from timeline.tenant_events where event_type = 'identity.authenticate'"
+    assert world.rows(seen) == [("security",)]
     world.look(10, keystone_users=[user("alice", "D1"), user("stranger", "D2")])
     assert world.owners("stranger")[0] == ("identity.authenticate", "domain D2"), "once its domain is known"

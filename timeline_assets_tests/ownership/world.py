@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from timeline_assets.normalize.claims import told_owners
 from timeline_assets.pipeline import Pipeline
 from timeline_assets.sources import SOURCES, keystone_role_assignments
 from timeline_assets.store.copy import read_frame
@@ -42,7 +43,8 @@ class World:
             self._known[name] = frame.height
         with self._pipeline.connect() as connection:
             for source, frame in found:
-                merge(connection, source.evidence(frame.lazy()).collect())
+                told = source.normalize(frame.lazy()).collect()
+                merge(connection, pl.concat([source.evidence(frame.lazy()).collect(), told_owners(told)]))
                 connection.execute(
                     """insert into raw.scans (cloud, source, last_complete_from) values (%s, %s, %s)
                     on conflict (cloud, source) do update set last_complete_from = excluded.last_complete_from""",
@@ -52,15 +54,18 @@ class World:
 
     def hear(self, seconds: float, **fact: Any) -> Resolved:
         """A message of the bus at that second, as the fact that it tells."""
-        return self.resolve(message(seconds, **fact))
+        told = message(seconds, **fact)
+        with self._pipeline.connect() as connection:
+            merge(connection, told_owners(told))
+        return self.resolve(told)
 
     def resolve(self, *told: pl.DataFrame) -> Resolved:
-        """Facts into the timeline, then what late evidence concerns."""
-        done = Resolved()
+        """What late evidence concerns, then facts into the timeline: what the last stage does."""
+        done = reopen(self._pipeline, CLOUD)
         for frame in told:
             with self._pipeline.connect() as connection:
                 done += resolve_facts(connection, self._pipeline, CLOUD, frame)
-        return done + reopen(self._pipeline, CLOUD)
+        return done
 
     def rows(self, query: str, **params: Any) -> list[tuple]:
         """Rows of a query."""
@@ -68,7 +73,7 @@ class World:
             return read_frame(connection, query, params).rows()
 
     def owners(self, resource_id: str | None = None) -> list[tuple[str, str]]:
-        """(type, owner) of the events in order: the project, ``domain <id>``, ``provider``, or the quarantine's code."""
+        """(type, owner) of the events in order: a project, ``domain <id>``, ``provider``, or the quarantine's code."""
         return self.rows(
             """select e.event_type, case e.owner_scope when 'project' then e.owner_project_id
                 when 'domain' then 'domain ' || e.owner_domain_id when 'quarantine' then q.reason
@@ -133,9 +138,9 @@ def role(name: str, holder: str, on: str, *, inherited: bool = False) -> Record:
     return {"role": {"id": f"role-{name}", "name": name}, "user": {"id": holder}, "scope": scope}
 
 
-def server(name: str, owner: str, **more: Any) -> Record:
+def server(server_id: str, owner: str, **more: Any) -> Record:
     kept = recorded(SOURCE["nova_servers"], "servers")
-    return kept | {"id": name, "name": name, "tenant_id": owner} | more
+    return kept | {"id": server_id, "name": server_id, "tenant_id": owner} | more
 
 
 def action(server_id: str, request: str, seconds: int, *, user: str | None, project: str | None, **more: Any) -> Record:
