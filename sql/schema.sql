@@ -187,6 +187,19 @@ ALTER TABLE access.projects OWNER TO timeline_owner;
 
 COMMENT ON TABLE access.projects IS 'The projects that a login''s grants come to now; kept by timeline.db grant and by the topology stage for subtrees.';
 
+CREATE TABLE access.secrets (
+    name text NOT NULL,
+    secret bytea NOT NULL
+);
+
+ALTER TABLE ONLY access.secrets FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE access.secrets OWNER TO timeline_owner;
+
+COMMENT ON TABLE access.secrets IS 'Secrets of this deployment, for the pipeline alone. They are made with the database and live as long as it does.';
+
+COMMENT ON COLUMN access.secrets.name IS 'affected: the key under which the ids of affected rows are made; with another key every such id is another';
+
 CREATE TABLE raw.attempts (
     attempt_id bigint NOT NULL,
     cloud text NOT NULL,
@@ -298,6 +311,35 @@ ALTER TABLE raw.set_aside OWNER TO timeline_owner;
 
 COMMENT ON TABLE raw.set_aside IS 'Records that could not be read or normalized: kept, counted and shown, never in the way of the others.';
 
+CREATE TABLE timeline.affected (
+    event_id uuid NOT NULL,
+    tenant_project_id text NOT NULL,
+    tenant_domain_id text,
+    affected_id uuid NOT NULL,
+    occurred_at timestamp with time zone NOT NULL,
+    related jsonb NOT NULL,
+    confidence text NOT NULL,
+    version integer NOT NULL,
+    is_current boolean NOT NULL,
+    CONSTRAINT affected_confidence_check CHECK ((confidence = ANY (ARRAY['high'::text, 'medium'::text])))
+);
+
+ALTER TABLE ONLY timeline.affected FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE timeline.affected OWNER TO timeline_owner;
+
+COMMENT ON TABLE timeline.affected IS 'Whom an event concerned beside its owner, for the provider: which event stands behind a tenant''s row of relation affected.';
+
+COMMENT ON COLUMN timeline.affected.affected_id IS 'The id of the tenant''s row: an HMAC of event and project under a secret of this deployment; its attributions have the same id';
+
+COMMENT ON COLUMN timeline.affected.occurred_at IS 'The time in the tenant''s row: the event''s, to the minute';
+
+COMMENT ON COLUMN timeline.affected.related IS 'The tenant''s own resources that the event concerned: [{type, id, role}]';
+
+COMMENT ON COLUMN timeline.affected.version IS 'Number of the newest attribution of this row';
+
+COMMENT ON COLUMN timeline.affected.is_current IS 'False: the row was taken back';
+
 CREATE TABLE timeline.attributions (
     event_id uuid NOT NULL,
     version integer NOT NULL,
@@ -344,7 +386,9 @@ ALTER TABLE ONLY timeline.awaits FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE timeline.awaits OWNER TO timeline_owner;
 
-COMMENT ON TABLE timeline.awaits IS 'Resources other than its target whose topology would change an event''s owner: how late evidence finds the events it concerns.';
+COMMENT ON TABLE timeline.awaits IS 'What besides its target would change an event: how late evidence finds the events it concerns.';
+
+COMMENT ON COLUMN timeline.awaits.resource_id IS 'A resource; or request:<service>/<id>, request:global/<id> (another event of the request), name:<kind>/<name> (whoever is called so), scan:<source> (a later complete scan)';
 
 CREATE TABLE timeline.contributions (
     event_id uuid NOT NULL,
@@ -410,6 +454,10 @@ CREATE TABLE timeline.event_keys (
     payload_domain_id text,
     target_project_id text,
     target_domain_id text,
+    request_path text,
+    named_type text,
+    named_name text,
+    named_domain text,
     attribution integer NOT NULL,
     rule text NOT NULL,
     confidence text NOT NULL
@@ -595,6 +643,18 @@ ALTER TABLE timeline.quarantine OWNER TO timeline_owner;
 
 COMMENT ON TABLE timeline.quarantine IS 'Events whose owner is not proven, with what would release them; a released one keeps its row with resolved_at.';
 
+CREATE TABLE timeline.retention (
+    is_only boolean DEFAULT true NOT NULL,
+    dropped_before timestamp with time zone NOT NULL,
+    CONSTRAINT retention_is_only_check CHECK (is_only)
+);
+
+ALTER TABLE ONLY timeline.retention FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE timeline.retention OWNER TO timeline_owner;
+
+COMMENT ON TABLE timeline.retention IS 'Up to where months of the timeline were dropped: an event from before is not made again.';
+
 CREATE TABLE timeline.tenant_changes (
     sequence bigint NOT NULL,
     cloud text NOT NULL,
@@ -676,7 +736,7 @@ ALTER TABLE timeline.tenant_events OWNER TO timeline_owner;
 
 COMMENT ON TABLE timeline.tenant_events IS 'One event as one tenant may see it: already redacted, under row security.';
 
-COMMENT ON COLUMN timeline.tenant_events.event_id IS 'The event''s id';
+COMMENT ON COLUMN timeline.tenant_events.event_id IS 'The event''s id; of an affected row one of its own';
 
 COMMENT ON COLUMN timeline.tenant_events.tenant_domain_id IS 'The domain of the tenant that sees this row; null while its domain is unknown';
 
@@ -687,6 +747,56 @@ COMMENT ON COLUMN timeline.tenant_events.relation IS 'owner: it happened to some
 COMMENT ON COLUMN timeline.tenant_events.actor_user_id IS 'The acting user, where the tenant may know it';
 
 COMMENT ON COLUMN timeline.tenant_events.actor_label IS 'Who did it, as the tenant may know it: user, service, system, or provider operator';
+
+CREATE TABLE timeline.verifications (
+    verification_id bigint NOT NULL,
+    cloud text NOT NULL,
+    verified_at timestamp with time zone NOT NULL,
+    raw text NOT NULL,
+    ruleset text NOT NULL,
+    hash text NOT NULL,
+    faults integer NOT NULL,
+    tables jsonb NOT NULL
+);
+
+ALTER TABLE ONLY timeline.verifications FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE timeline.verifications OWNER TO timeline_owner;
+
+COMMENT ON TABLE timeline.verifications IS 'What a cloud''s timeline came to when it was verified: equal raw records and rules must give equal hashes.';
+
+COMMENT ON COLUMN timeline.verifications.raw IS 'Which raw records it was made from';
+
+COMMENT ON COLUMN timeline.verifications.ruleset IS 'Which code and configuration decided';
+
+COMMENT ON COLUMN timeline.verifications.hash IS 'Over everything that was believed, without what a run leaves on it';
+
+COMMENT ON COLUMN timeline.verifications.faults IS 'Invariants that did not hold';
+
+COMMENT ON COLUMN timeline.verifications.tables IS 'Rows and hash of each part of each table: {table: {part: [rows, hash]}}';
+
+ALTER TABLE timeline.verifications ALTER COLUMN verification_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME timeline.verifications_verification_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE timeline.walked (
+    cloud text NOT NULL,
+    resource_id text NOT NULL,
+    event_id uuid NOT NULL,
+    occurred_from timestamp with time zone NOT NULL,
+    occurred_to timestamp with time zone NOT NULL
+);
+
+ALTER TABLE ONLY timeline.walked FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE timeline.walked OWNER TO timeline_owner;
+
+COMMENT ON TABLE timeline.walked IS 'What was passed on the way from an event to those whom it affected: how late evidence finds the events that concern others, too.';
 
 CREATE TABLE timeline_meta.migrations (
     number integer NOT NULL,
@@ -880,11 +990,33 @@ COMMENT ON COLUMN topology.touched.changed_from IS 'The belief is another from t
 
 COMMENT ON COLUMN topology.touched.changed_to IS 'The belief is another up to this time (null: without end)';
 
+CREATE TABLE topology.touched_ends (
+    cloud text NOT NULL,
+    resource_type text NOT NULL,
+    resource_id text NOT NULL,
+    changed_from timestamp with time zone,
+    changed_to timestamp with time zone,
+    recorded_at timestamp with time zone NOT NULL
+);
+
+ALTER TABLE ONLY topology.touched_ends FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE topology.touched_ends OWNER TO timeline_owner;
+
+COMMENT ON TABLE topology.touched_ends IS 'Resources to which an edge began, ended or was corrected: like topology.touched, but of the far end. What was told to all that hung on such a resource is looked at again.';
+
+COMMENT ON COLUMN topology.touched_ends.changed_from IS 'The edges are others from this time on (null: from the beginning)';
+
+COMMENT ON COLUMN topology.touched_ends.changed_to IS 'The edges are others up to this time (null: without end)';
+
 ALTER TABLE ONLY access.grants
     ADD CONSTRAINT grants_pkey PRIMARY KEY (grant_id);
 
 ALTER TABLE ONLY access.projects
     ADD CONSTRAINT projects_pkey PRIMARY KEY (login, cloud, project_id);
+
+ALTER TABLE ONLY access.secrets
+    ADD CONSTRAINT secrets_pkey PRIMARY KEY (name);
 
 ALTER TABLE ONLY raw.attempts
     ADD CONSTRAINT attempts_path_key UNIQUE (path);
@@ -900,6 +1032,12 @@ ALTER TABLE ONLY raw.scans
 
 ALTER TABLE ONLY raw.set_aside
     ADD CONSTRAINT set_aside_pkey PRIMARY KEY (cloud, source, sha256, stage);
+
+ALTER TABLE ONLY timeline.affected
+    ADD CONSTRAINT affected_affected_id_key UNIQUE (affected_id);
+
+ALTER TABLE ONLY timeline.affected
+    ADD CONSTRAINT affected_pkey PRIMARY KEY (event_id, tenant_project_id);
 
 ALTER TABLE ONLY timeline.attributions
     ADD CONSTRAINT attributions_pkey PRIMARY KEY (event_id, version, valid_at);
@@ -922,11 +1060,20 @@ ALTER TABLE ONLY timeline.events
 ALTER TABLE ONLY timeline.quarantine
     ADD CONSTRAINT quarantine_pkey PRIMARY KEY (event_id);
 
+ALTER TABLE ONLY timeline.retention
+    ADD CONSTRAINT retention_pkey PRIMARY KEY (is_only);
+
 ALTER TABLE ONLY timeline.tenant_changes
     ADD CONSTRAINT tenant_changes_pkey PRIMARY KEY (sequence);
 
 ALTER TABLE ONLY timeline.tenant_coverage
     ADD CONSTRAINT tenant_coverage_pkey PRIMARY KEY (cloud, service, window_start);
+
+ALTER TABLE ONLY timeline.verifications
+    ADD CONSTRAINT verifications_pkey PRIMARY KEY (verification_id);
+
+ALTER TABLE ONLY timeline.walked
+    ADD CONSTRAINT walked_pkey PRIMARY KEY (cloud, resource_id, event_id);
 
 ALTER TABLE ONLY timeline_meta.migrations
     ADD CONSTRAINT migrations_pkey PRIMARY KEY (number);
@@ -946,6 +1093,9 @@ ALTER TABLE ONLY topology.ownership
 ALTER TABLE ONLY topology.resources
     ADD CONSTRAINT resources_one_name_at_a_time EXCLUDE USING gist (topology.hashed(((((cloud || '/'::text) || resource_type) || '/'::text) || resource_id)) WITH &&, topology.textrange(((((cloud || '/'::text) || resource_type) || '/'::text) || resource_id), ((((cloud || '/'::text) || resource_type) || '/'::text) || resource_id), '[]'::text) WITH &&, tstzrange(valid_from, valid_to) WITH &&, tstzrange(recorded_from, recorded_to) WITH &&);
 
+ALTER TABLE ONLY topology.touched_ends
+    ADD CONSTRAINT touched_ends_pkey PRIMARY KEY (cloud, resource_type, resource_id);
+
 ALTER TABLE ONLY topology.touched
     ADD CONSTRAINT touched_pkey PRIMARY KEY (cloud, resource_type, resource_id);
 
@@ -960,6 +1110,8 @@ CREATE INDEX latest_observed ON raw.latest USING btree (cloud, source, observed_
 CREATE INDEX coverage_open ON timeline.coverage USING btree (cloud, source, window_start) WHERE (status = ANY (ARRAY['settling'::text, 'open'::text, 'gap'::text]));
 
 CREATE INDEX coverage_service ON timeline.coverage USING btree (cloud, service, window_start);
+
+CREATE INDEX events_global_request ON ONLY timeline.events USING btree (global_request_id) WHERE (global_request_id IS NOT NULL);
 
 CREATE INDEX events_newest ON ONLY timeline.events USING btree (occurred_at DESC, event_id DESC);
 
@@ -981,6 +1133,8 @@ CREATE INDEX tenant_events_newest ON ONLY timeline.tenant_events USING btree (te
 
 CREATE INDEX tenant_events_resource ON ONLY timeline.tenant_events USING btree (resource_id, occurred_at DESC);
 
+CREATE INDEX verifications_same ON timeline.verifications USING btree (cloud, raw, ruleset, verified_at);
+
 CREATE INDEX claims_resource ON topology.claims USING btree (resource_id, resource_type, cloud);
 
 CREATE INDEX conflicts_resource ON topology.conflicts USING btree (resource_id, resource_type, cloud);
@@ -993,7 +1147,7 @@ CREATE INDEX ownership_project_now ON topology.ownership USING btree (project_id
 
 CREATE INDEX ownership_resource ON topology.ownership USING btree (resource_id, resource_type, cloud);
 
-CREATE INDEX resources_name_now ON topology.resources USING btree (name, resource_type, cloud) WHERE (recorded_to IS NULL);
+CREATE INDEX resources_name ON topology.resources USING btree (name, resource_type, cloud) WHERE (name IS NOT NULL);
 
 CREATE INDEX resources_resource ON topology.resources USING btree (resource_id, resource_type, cloud);
 
@@ -1007,7 +1161,13 @@ CREATE POLICY pipeline ON access.grants FOR SELECT TO timeline_writer USING (tru
 
 CREATE POLICY pipeline ON access.projects TO timeline_writer USING (true) WITH CHECK (true);
 
+CREATE POLICY pipeline ON access.secrets FOR SELECT TO timeline_writer USING (true);
+
 ALTER TABLE access.projects ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE access.secrets ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE timeline.affected ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE timeline.attributions ENABLE ROW LEVEL SECURITY;
 
@@ -1020,6 +1180,8 @@ ALTER TABLE timeline.coverage ENABLE ROW LEVEL SECURITY;
 ALTER TABLE timeline.event_keys ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE timeline.events ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY pipeline ON timeline.affected TO timeline_writer USING (true) WITH CHECK (true);
 
 CREATE POLICY pipeline ON timeline.attributions TO timeline_writer USING (true) WITH CHECK (true);
 
@@ -1035,19 +1197,31 @@ CREATE POLICY pipeline ON timeline.events TO timeline_writer USING (true) WITH C
 
 CREATE POLICY pipeline ON timeline.quarantine TO timeline_writer USING (true) WITH CHECK (true);
 
+CREATE POLICY pipeline ON timeline.retention TO timeline_writer USING (true) WITH CHECK (true);
+
 CREATE POLICY pipeline ON timeline.tenant_changes TO timeline_writer USING (true) WITH CHECK (true);
 
 CREATE POLICY pipeline ON timeline.tenant_coverage TO timeline_writer USING (true) WITH CHECK (true);
 
 CREATE POLICY pipeline ON timeline.tenant_events TO timeline_writer USING (true) WITH CHECK (true);
 
+CREATE POLICY pipeline ON timeline.verifications TO timeline_writer USING (true) WITH CHECK (true);
+
+CREATE POLICY pipeline ON timeline.walked TO timeline_writer USING (true) WITH CHECK (true);
+
 CREATE POLICY project ON timeline.tenant_changes FOR SELECT TO timeline_project_reader USING (((visibility = 'operational'::text) AND (tenant_project_id = ( SELECT access.my_project() AS my_project)) AND (cloud = ( SELECT access.my_cloud() AS my_cloud))));
 
 CREATE POLICY project ON timeline.tenant_events FOR SELECT TO timeline_project_reader USING (((visibility = 'operational'::text) AND (tenant_project_id = ( SELECT access.my_project() AS my_project)) AND (cloud = ( SELECT access.my_cloud() AS my_cloud))));
 
-CREATE POLICY provider ON timeline.attributions FOR SELECT TO timeline_provider USING ((EXISTS ( SELECT
+CREATE POLICY provider ON timeline.affected FOR SELECT TO timeline_provider USING ((EXISTS ( SELECT
    FROM timeline.events e
-  WHERE (e.event_id = attributions.event_id))));
+  WHERE (e.event_id = affected.event_id))));
+
+CREATE POLICY provider ON timeline.attributions FOR SELECT TO timeline_provider USING (((EXISTS ( SELECT
+   FROM timeline.events e
+  WHERE (e.event_id = attributions.event_id))) OR (EXISTS ( SELECT
+   FROM timeline.affected a
+  WHERE (a.affected_id = attributions.event_id)))));
 
 CREATE POLICY provider ON timeline.contributions FOR SELECT TO timeline_provider USING ((EXISTS ( SELECT
    FROM timeline.events e
@@ -1063,13 +1237,19 @@ CREATE POLICY provider ON timeline.quarantine FOR SELECT TO timeline_provider US
    FROM timeline.events e
   WHERE (e.event_id = quarantine.event_id))))));
 
+CREATE POLICY provider ON timeline.retention FOR SELECT TO timeline_provider USING (true);
+
 CREATE POLICY provider ON timeline.tenant_changes FOR SELECT TO timeline_provider USING ((visibility = ANY (ARRAY['operational'::text, 'billing'::text, 'system'::text])));
 
 CREATE POLICY provider ON timeline.tenant_coverage FOR SELECT TO timeline_provider USING (true);
 
 CREATE POLICY provider ON timeline.tenant_events FOR SELECT TO timeline_provider USING ((visibility = ANY (ARRAY['operational'::text, 'billing'::text, 'system'::text])));
 
+CREATE POLICY provider ON timeline.verifications FOR SELECT TO timeline_provider USING (true);
+
 ALTER TABLE timeline.quarantine ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE timeline.retention ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY scope ON timeline.tenant_changes FOR SELECT TO timeline_scope_reader USING (((visibility = 'operational'::text) AND ((((cloud || '/'::text) || tenant_project_id) = ANY (( SELECT access.my_projects() AS my_projects)::text[])) OR (((cloud || '/'::text) || tenant_domain_id) = ANY (( SELECT access.my_domains() AS my_domains)::text[])))));
 
@@ -1088,6 +1268,10 @@ ALTER TABLE timeline.tenant_changes ENABLE ROW LEVEL SECURITY;
 ALTER TABLE timeline.tenant_coverage ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE timeline.tenant_events ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE timeline.verifications ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE timeline.walked ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE topology.claims ENABLE ROW LEVEL SECURITY;
 
@@ -1113,6 +1297,8 @@ CREATE POLICY pipeline ON topology.resources TO timeline_writer USING (true) WIT
 
 CREATE POLICY pipeline ON topology.touched TO timeline_writer USING (true) WITH CHECK (true);
 
+CREATE POLICY pipeline ON topology.touched_ends TO timeline_writer USING (true) WITH CHECK (true);
+
 CREATE POLICY provider ON topology.claims FOR SELECT TO timeline_provider USING (true);
 
 CREATE POLICY provider ON topology.clock FOR SELECT TO timeline_provider USING (true);
@@ -1127,9 +1313,13 @@ CREATE POLICY provider ON topology.resources FOR SELECT TO timeline_provider USI
 
 CREATE POLICY provider ON topology.touched FOR SELECT TO timeline_provider USING (true);
 
+CREATE POLICY provider ON topology.touched_ends FOR SELECT TO timeline_provider USING (true);
+
 ALTER TABLE topology.resources ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE topology.touched ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE topology.touched_ends ENABLE ROW LEVEL SECURITY;
 
 GRANT USAGE ON SCHEMA access TO timeline_tenant;
 GRANT USAGE ON SCHEMA access TO timeline_writer;
@@ -1171,6 +1361,8 @@ GRANT SELECT ON TABLE access.grants TO timeline_writer;
 
 GRANT SELECT,INSERT,DELETE ON TABLE access.projects TO timeline_writer;
 
+GRANT SELECT ON TABLE access.secrets TO timeline_writer;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE raw.attempts TO timeline_writer;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE raw.latest TO timeline_writer;
@@ -1178,6 +1370,9 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE raw.latest TO timeline_writer;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE raw.scans TO timeline_writer;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE raw.set_aside TO timeline_writer;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE timeline.affected TO timeline_writer;
+GRANT SELECT ON TABLE timeline.affected TO timeline_provider;
 
 GRANT SELECT,INSERT ON TABLE timeline.attributions TO timeline_writer;
 GRANT SELECT ON TABLE timeline.attributions TO timeline_provider;
@@ -1198,6 +1393,9 @@ GRANT SELECT ON TABLE timeline.events TO timeline_provider;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE timeline.quarantine TO timeline_writer;
 GRANT SELECT ON TABLE timeline.quarantine TO timeline_provider;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE timeline.retention TO timeline_writer;
+GRANT SELECT ON TABLE timeline.retention TO timeline_provider;
+
 GRANT SELECT,INSERT ON TABLE timeline.tenant_changes TO timeline_writer;
 GRANT SELECT ON TABLE timeline.tenant_changes TO timeline_provider;
 GRANT SELECT ON TABLE timeline.tenant_changes TO timeline_tenant;
@@ -1209,6 +1407,11 @@ GRANT SELECT ON TABLE timeline.tenant_coverage TO timeline_tenant;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE timeline.tenant_events TO timeline_writer;
 GRANT SELECT ON TABLE timeline.tenant_events TO timeline_provider;
 GRANT SELECT ON TABLE timeline.tenant_events TO timeline_tenant;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE timeline.verifications TO timeline_writer;
+GRANT SELECT ON TABLE timeline.verifications TO timeline_provider;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE timeline.walked TO timeline_writer;
 
 GRANT SELECT ON TABLE timeline_meta.migrations TO timeline_writer;
 GRANT SELECT ON TABLE timeline_meta.migrations TO timeline_provider;
@@ -1230,3 +1433,5 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE topology.resources TO timeline_writer
 GRANT SELECT ON TABLE topology.resources TO timeline_provider;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE topology.touched TO timeline_writer;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE topology.touched_ends TO timeline_writer;

@@ -135,6 +135,19 @@ comment on table topology.touched is 'Resources whose owner, edges or name of te
 comment on column topology.touched.changed_from is 'The belief is another from this time on (null: from the beginning): earlier events are not concerned';
 comment on column topology.touched.changed_to is 'The belief is another up to this time (null: without end)';
 
+create table topology.touched_ends (
+    cloud           text not null,
+    resource_type   text not null,
+    resource_id     text not null,
+    changed_from    timestamptz,
+    changed_to      timestamptz,
+    recorded_at     timestamptz not null,
+    primary key (cloud, resource_type, resource_id)
+);
+comment on table topology.touched_ends is 'Resources to which an edge began, ended or was corrected: like topology.touched, but of the far end. What was told to all that hung on such a resource is looked at again.';
+comment on column topology.touched_ends.changed_from is 'The edges are others from this time on (null: from the beginning)';
+comment on column topology.touched_ends.changed_to is 'The edges are others up to this time (null: without end)';
+
 alter table topology.resources add constraint resources_one_name_at_a_time exclude using gist (
     topology.hashed(cloud || '/' || resource_type || '/' || resource_id) with &&,
     topology.textrange(cloud || '/' || resource_type || '/' || resource_id, cloud || '/' || resource_type || '/' || resource_id, '[]') with &&,
@@ -152,7 +165,7 @@ alter table topology.ownership add constraint ownership_one_owner_at_a_time excl
 -- little beside the open, so one index serves both. The id comes first: a planner without statistics takes any index
 -- that begins with a column it is given, and every row has the same cloud.
 create index resources_resource on topology.resources (resource_id, resource_type, cloud);
-create index resources_name_now on topology.resources (name, resource_type, cloud) where recorded_to is null;
+create index resources_name on topology.resources (name, resource_type, cloud) where name is not null;
 create index ownership_resource on topology.ownership (resource_id, resource_type, cloud);
 create index ownership_project_now on topology.ownership (project_id, cloud) where recorded_to is null;
 create index conflicts_resource on topology.conflicts (resource_id, resource_type, cloud);
@@ -162,7 +175,7 @@ create index edges_to on topology.edges (to_id, relation, cloud);
 do $$
 declare t text;
 begin
-    foreach t in array array['claims', 'resources', 'ownership', 'conflicts', 'edges', 'clock', 'touched'] loop
+    foreach t in array array['claims', 'resources', 'ownership', 'conflicts', 'edges', 'clock', 'touched', 'touched_ends'] loop
         execute format('alter table topology.%I enable row level security', t);
         execute format('alter table topology.%I force row level security', t);
         execute format('create policy pipeline on topology.%I to timeline_writer using (true) with check (true)', t);

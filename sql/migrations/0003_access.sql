@@ -28,6 +28,20 @@ create table access.projects (
 );
 comment on table access.projects is 'The projects that a login''s grants come to now; kept by timeline.db grant and by the topology stage for subtrees.';
 
+create table access.secrets (
+    name            text primary key,
+    secret          bytea not null
+);
+comment on table access.secrets is 'Secrets of this deployment, for the pipeline alone. They are made with the database and live as long as it does.';
+comment on column access.secrets.name is 'affected: the key under which the ids of affected rows are made; with another key every such id is another';
+-- three random uuids hold 366 random bits; the server has no other source of them without an extension
+insert into access.secrets values
+    ('affected', sha256((gen_random_uuid()::text || gen_random_uuid()::text || gen_random_uuid()::text)::bytea));
+
+alter table access.secrets enable row level security;
+alter table access.secrets force row level security;
+create policy pipeline on access.secrets for select to timeline_writer using (true);
+grant select on access.secrets to timeline_writer;
 alter table access.grants enable row level security;
 alter table access.grants force row level security;
 alter table access.projects enable row level security;

@@ -116,6 +116,7 @@ create index events_newest on timeline.events (occurred_at desc, event_id desc);
 create index events_resource on timeline.events (resource_id, occurred_at desc);
 create index events_owner on timeline.events (owner_project_id, occurred_at desc) where owner_project_id is not null;
 create index events_request on timeline.events (request_id) where request_id is not null;
+create index events_global_request on timeline.events (global_request_id) where global_request_id is not null;
 
 create table timeline.event_keys (
     event_id            uuid primary key,
@@ -128,6 +129,10 @@ create table timeline.event_keys (
     payload_domain_id   text,
     target_project_id   text,
     target_domain_id    text,
+    request_path        text,
+    named_type          text,
+    named_name          text,
+    named_domain        text,
     attribution         integer not null,
     rule                text not null,
     confidence          text not null
@@ -190,7 +195,37 @@ create table timeline.awaits (
     occurred_at     timestamptz not null,
     primary key (cloud, resource_id, event_id)
 );
-comment on table timeline.awaits is 'Resources other than its target whose topology would change an event''s owner: how late evidence finds the events it concerns.';
+comment on table timeline.awaits is 'What besides its target would change an event: how late evidence finds the events it concerns.';
+comment on column timeline.awaits.resource_id is 'A resource; or request:<service>/<id>, request:global/<id> (another event of the request), name:<kind>/<name> (whoever is called so), scan:<source> (a later complete scan)';
+
+create table timeline.walked (
+    cloud           text not null,
+    resource_id     text not null,
+    event_id        uuid not null,
+    occurred_from   timestamptz not null,
+    occurred_to     timestamptz not null,
+    primary key (cloud, resource_id, event_id)
+);
+comment on table timeline.walked is 'What was passed on the way from an event to those whom it affected: how late evidence finds the events that concern others, too.';
+
+create table timeline.affected (
+    event_id            uuid not null,
+    tenant_project_id   text not null,
+    tenant_domain_id    text,
+    affected_id         uuid not null unique,
+    occurred_at         timestamptz not null,
+    related             jsonb not null,
+    confidence          text not null check (confidence in ('high', 'medium')),
+    version             integer not null,
+    is_current          boolean not null,
+    primary key (event_id, tenant_project_id)
+);
+comment on table timeline.affected is 'Whom an event concerned beside its owner, for the provider: which event stands behind a tenant''s row of relation affected.';
+comment on column timeline.affected.affected_id is 'The id of the tenant''s row: an HMAC of event and project under a secret of this deployment; its attributions have the same id';
+comment on column timeline.affected.occurred_at is 'The time in the tenant''s row: the event''s, to the minute';
+comment on column timeline.affected.related is 'The tenant''s own resources that the event concerned: [{type, id, role}]';
+comment on column timeline.affected.version is 'Number of the newest attribution of this row';
+comment on column timeline.affected.is_current is 'False: the row was taken back';
 
 create table timeline.tenant_events (
     event_id            uuid not null,
@@ -228,7 +263,7 @@ create index tenant_events_newest on timeline.tenant_events (tenant_project_id, 
 create index tenant_events_domain on timeline.tenant_events (tenant_domain_id, occurred_at desc);
 create index tenant_events_resource on timeline.tenant_events (resource_id, occurred_at desc);
 comment on table timeline.tenant_events is 'One event as one tenant may see it: already redacted, under row security.';
-comment on column timeline.tenant_events.event_id is 'The event''s id';
+comment on column timeline.tenant_events.event_id is 'The event''s id; of an affected row one of its own';
 comment on column timeline.tenant_events.tenant_domain_id is 'The domain of the tenant that sees this row; null while its domain is unknown';
 comment on column timeline.tenant_events.tenant_project_id is 'The project that sees this row; null for a domain''s own events';
 comment on column timeline.tenant_events.relation is 'owner: it happened to something of the tenant''s; affected: something of the provider''s that the tenant''s resources hung on';
@@ -340,7 +375,7 @@ grant execute on function timeline.drop_partitions_before(timestamptz) to timeli
 do $$
 declare t text;
 begin
-    foreach t in array array['events', 'event_keys', 'contributions', 'attributions', 'quarantine', 'awaits', 'tenant_events',
+    foreach t in array array['events', 'event_keys', 'contributions', 'attributions', 'quarantine', 'awaits', 'walked', 'affected', 'tenant_events',
                              'tenant_changes', 'coverage', 'tenant_coverage'] loop
         execute format('alter table timeline.%I enable row level security', t);
         execute format('alter table timeline.%I force row level security', t);
@@ -359,11 +394,16 @@ begin
         execute format('grant select on timeline.%I to timeline_provider', t);
     end loop;
     -- What is known beside an event is for those whom the event is for: the policy of events holds in here, too.
-    foreach t in array array['attributions', 'contributions'] loop
+    foreach t in array array['contributions', 'affected'] loop
         execute format('create policy provider on timeline.%I for select to timeline_provider using (
             exists (select from timeline.events e where e.event_id = %I.event_id))', t, t);
         execute format('grant select on timeline.%I to timeline_provider', t);
     end loop;
+    -- An affected row has attributions of its own.
+    create policy provider on timeline.attributions for select to timeline_provider using (
+        exists (select from timeline.events e where e.event_id = attributions.event_id)
+        or exists (select from timeline.affected a where a.affected_id = attributions.event_id));
+    grant select on timeline.attributions to timeline_provider;
     -- An event that is still in quarantine has the time that is said here, which spares the other months.
     create policy provider on timeline.quarantine for select to timeline_provider using (
         exists (select from timeline.events e

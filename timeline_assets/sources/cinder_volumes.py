@@ -12,9 +12,8 @@ and failures. What another source tells better is not told here: that it is bein
 **A volume changes hands.** A listing shows the owner of the moment. It has been the same since the volume's creation if
 it was seen before it could be offered (being made, or failed without a backend), and since its oldest attachment while
 it is attached, because only a detached volume can be offered. An acceptance shows as another owner, between two scans,
-and nothing else: it is told as ``volume.transfer.accept.end`` with both projects as its change and no owner of its own,
-for the provider; what giver and taker may each see of it is for the ownership stage to say. A volume that was offered
-and is available again under the same owner was withdrawn.
+and nothing else: it is told as ``volume.transfer.accept.end``, the giver's, with both projects as its change. A volume
+that was offered and is available again under the same owner was withdrawn.
 """
 
 from __future__ import annotations
@@ -162,9 +161,14 @@ def _changed(frame: pl.LazyFrame, event_type: str, tracked: tuple[str, ...], *, 
 
 
 def _acceptances(frame: pl.LazyFrame) -> pl.LazyFrame:
+    """The volume was the giver's until it was accepted."""
     changed = frame.filter(SEEN & ~is_first()).with_columns(changes=changes(RECORD, (OWNER,)))
-    version = at_scan(pl.concat_str(pl.lit("transfer:"), was(OWNER), pl.lit("→"), now(OWNER)))
-    return _facts(compared(changed.filter(pl.col("changes") != "[]")), "volume.transfer.accept.end", version)
+    return _facts(
+        compared(changed.filter(pl.col("changes") != "[]")),
+        "volume.transfer.accept.end",
+        at_scan(pl.concat_str(pl.lit("transfer:"), was(OWNER), pl.lit("→"), now(OWNER))),
+        payload_project_id=filled(was(OWNER)),
+    )
 
 
 def _withdrawals(frame: pl.LazyFrame) -> pl.LazyFrame:

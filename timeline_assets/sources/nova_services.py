@@ -33,6 +33,9 @@ RECORD = pl.Struct(
         "disabled_reason": pl.String,
     }
 )
+SWITCHED = {"disabled": "disable", "enabled": "enable"}
+#: The service without which the servers of its host cannot be managed; the others only happen to run on one.
+OF_SERVERS = "nova-compute"
 TRACKED = ("state", "status", "forced_down", "disabled_reason", "zone")
 
 
@@ -45,11 +48,13 @@ def fetch(reader: Reader, span: Span) -> Fetched:
 
 
 def normalize(observations: pl.LazyFrame) -> pl.LazyFrame:
-    """``compute.service.down`` and ``.up`` where the state changed, else ``.update``; ``.create`` and ``.delete``."""
+    """``compute.service.down`` and ``.up`` where the state changed, ``.disable`` and ``.enable`` where it was switched,
+    else ``.update``; ``.create`` and ``.delete``."""
     told = lifecycle(decode(observations, RECORD), changes=changes(RECORD, TRACKED)).filter(
         pl.when(pl.col("life") == "updated").then(_is_known(now("status")) & _is_known(was("status"))).otherwise(True)
     )
     turned = now("state").ne_missing(was("state"))
+    switched = now("status").ne_missing(was("status"))
     verb = (
         pl.when(pl.col("life") == "created")
         .then(pl.lit("create"))
@@ -57,6 +62,8 @@ def normalize(observations: pl.LazyFrame) -> pl.LazyFrame:
         .then(pl.lit("delete"))
         .when(turned & now("state").is_in(["up", "down"]))
         .then(now("state"))
+        .when(switched & now("status").is_in(list(SWITCHED)))
+        .then(now("status").replace_strict(SWITCHED, default=None))
         .otherwise(pl.lit("update"))
     )
     return facts(
@@ -75,9 +82,13 @@ def normalize(observations: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def evidence(observations: pl.LazyFrame) -> pl.LazyFrame:
-    """A service exists and runs on its host."""
+    """A service exists and runs on its host; a compute service serves the servers there."""
     frame = decode(observations, RECORD)
-    return together(existence(frame, "service", name=_name()), edge(frame, "service", "runs_on", "host", now("host")))
+    return together(
+        existence(frame, "service", name=_name()),
+        edge(frame, "service", "runs_on", "host", now("host")),
+        edge(frame.filter(now("binary") == OF_SERVERS), "service", "serves", "host", now("host")),
+    )
 
 
 def _without_heartbeat(row: Any) -> Any:

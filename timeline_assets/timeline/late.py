@@ -39,6 +39,13 @@ join timeline.event_keys k on k.event_id = a.event_id
 join timeline.events e on e.event_id = k.event_id and e.occurred_at = k.occurred_at
 where t.resource_type in ('project', 'domain', 'user') or {_IN_PERIOD}"""
 
+# On the way to those whom an event affected: what was passed there has changed itself, or an edge that leads to it.
+_WALKED = """
+select w.event_id from (select * from taken union all select * from ends) t
+join timeline.walked w on w.cloud = t.cloud and w.resource_id = t.resource_id
+    and (t.changed_from is null or w.occurred_to >= t.changed_from)
+    and (t.changed_to is null or w.occurred_from <= t.changed_to)"""
+
 _NAMING = """
 select a.event_id from taken t
 join topology.resources r on r.resource_id = t.resource_id and r.resource_type = t.resource_type and r.cloud = t.cloud
@@ -76,18 +83,19 @@ where t.resource_type = 'project' and exists (
     select from topology.conflicts c
     where c.resource_id = t.resource_id and c.resource_type = 'project' and c.cloud = t.cloud)"""
 
-_QUERIES = (_OWN, _AWAITING, _NAMING, _OF_MEMBERS, _OF_SERVICES, _DISPUTED)
+_QUERIES = (_OWN, _AWAITING, _WALKED, _NAMING, _OF_MEMBERS, _OF_SERVICES, _DISPUTED)
 
 
 def concerned(connection: psycopg.Connection, cloud: CloudSettings) -> pl.DataFrame:
     """Takes what has changed off its lists, in the caller's transaction; gives `event_id` of the events concerned."""
     context = {"cloud": cloud.name, "transferable": list(TRANSFERABLE)}
     with connection.cursor() as cursor, by_index(cursor):
-        cursor.execute(
-            """create temp table taken on commit drop as
-            with gone as (delete from topology.touched where cloud = %(cloud)s returning *) select * from gone""",
-            context,
-        )
+        for taken, touched in (("taken", "touched"), ("ends", "touched_ends")):
+            cursor.execute(
+                f"""create temp table {taken} on commit drop as
+                with gone as (delete from topology.{touched} where cloud = %(cloud)s returning *) select * from gone""",
+                context,
+            )
         cursor.execute(f"create temp table members on commit drop as {_MEMBERS}")
         _copy_service_periods(connection, cloud)
         cursor.execute("create temp table concerned (event_id uuid) on commit drop")

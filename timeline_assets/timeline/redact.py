@@ -1,7 +1,8 @@
 """What of an event a tenant may see: one line per column of `timeline.events`, and none is seen by default.
 
-`TENANT` names for every column of the provider's event what becomes of it in the tenant's row. A column that is not
-classified here fails ``test_every_column_is_classified``, so a new column cannot reach a tenant by being forgotten.
+`OWNER` names for every column of the provider's event what becomes of it in the row of the tenant it happened to,
+`AFFECTED` in the rows of tenants whose resources only hung on it. The tenants' rows are made from these
+(`timeline/write.py`): a column that is missing here cannot be written, and fails ``test_every_column_is_classified``.
 """
 
 from __future__ import annotations
@@ -12,17 +13,20 @@ import polars as pl
 
 
 class Tenant(Enum):
-    """What becomes of a column in the tenant's row."""
+    """What becomes of a column in a tenant's row."""
 
     COPY = "as it is"
     DROP = "never"
+    MADE = "made for the row, from the registry's words and its own id"
+    MINUTE = "rounded to the beginning of its minute"
+    MINUTE_END = "rounded to the end of its minute"
     ACTOR = "only if the actor belongs to the tenant (see `actor_label`)"
     PATHS = "only the changes of `CHANGE_PATHS`"
     OWN = "only resources that the same tenant owned"
     ALLOWED = "only for the types of `MESSAGE_TYPES`"
 
 
-TENANT: dict[str, Tenant] = {
+OWNER: dict[str, Tenant] = {
     "event_id": Tenant.COPY,
     "cloud": Tenant.COPY,
     "region": Tenant.COPY,
@@ -63,8 +67,56 @@ TENANT: dict[str, Tenant] = {
     "global_request_id": Tenant.DROP,
     "host": Tenant.DROP,
     "availability_zone": Tenant.DROP,
-    "title": Tenant.COPY,
+    "title": Tenant.MADE,
     "message": Tenant.ALLOWED,
+    "raw_ref": Tenant.DROP,
+    "raw_sha256": Tenant.DROP,
+    "normalizer_version": Tenant.DROP,
+}
+
+AFFECTED: dict[str, Tenant] = {
+    "event_id": Tenant.MADE,
+    "cloud": Tenant.COPY,
+    "region": Tenant.COPY,
+    "source": Tenant.DROP,
+    "source_key": Tenant.DROP,
+    "source_version": Tenant.DROP,
+    "witnesses": Tenant.DROP,
+    "event_type": Tenant.COPY,
+    "category": Tenant.COPY,
+    "visibility": Tenant.COPY,
+    "severity": Tenant.COPY,
+    "source_severity": Tenant.DROP,
+    "outcome": Tenant.COPY,
+    "phase": Tenant.COPY,
+    "occurred_at": Tenant.MINUTE,
+    "occurred_from": Tenant.MINUTE,
+    "occurred_to": Tenant.MINUTE_END,
+    "time_precision": Tenant.MADE,
+    "ended_at": Tenant.MINUTE,
+    "observed_at": Tenant.DROP,
+    "recorded_at": Tenant.MINUTE,
+    "resource_type": Tenant.MADE,
+    "resource_id": Tenant.MADE,
+    "resource_name": Tenant.DROP,
+    "related": Tenant.OWN,
+    "changes": Tenant.DROP,
+    "owner_scope": Tenant.DROP,
+    "owner_domain_id": Tenant.DROP,
+    "owner_project_id": Tenant.DROP,
+    "actor_user_id": Tenant.DROP,
+    "actor_project_id": Tenant.DROP,
+    "actor_domain_id": Tenant.DROP,
+    "actor_kind": Tenant.DROP,
+    "on_behalf_of_user_id": Tenant.DROP,
+    "on_behalf_of_project_id": Tenant.DROP,
+    "actor_address": Tenant.DROP,
+    "request_id": Tenant.DROP,
+    "global_request_id": Tenant.DROP,
+    "host": Tenant.DROP,
+    "availability_zone": Tenant.DROP,
+    "title": Tenant.MADE,
+    "message": Tenant.DROP,
     "raw_ref": Tenant.DROP,
     "raw_sha256": Tenant.DROP,
     "normalizer_version": Tenant.DROP,
@@ -137,13 +189,13 @@ OPERATOR = "provider operator"
 def actor_label() -> pl.Expr:
     """Who did it, as the owner may know it: user, service, system, unknown, or the provider's operator.
 
-    The user is shown if it acted in the owner's project, or its domain is the owner's. A service user is named as a
-    service. Everyone else is somebody of the provider's.
+    A user is shown if it acted in the owner's project; in which project it acted decides, because operators and other
+    tenants may be of the same domain. Where that is not known, and for a domain's own events, its domain does. A
+    service user is named as a service. Everyone else is somebody of the provider's.
     """
-    acts_at_home = (
-        (pl.col("actor_project_id") == pl.col("owner_project_id"))
-        | (pl.col("actor_domain_id") == pl.col("owner_domain_id"))
-    ).fill_null(False)
+    in_project, in_domain = (pl.col(f"actor_{kind}_id") == pl.col(f"owner_{kind}_id") for kind in ("project", "domain"))
+    by_domain = pl.col("actor_project_id").is_null() | pl.col("owner_project_id").is_null()
+    acts_at_home = pl.when(by_domain).then(in_domain).otherwise(in_project).fill_null(False)
     return (
         pl.when(pl.col("actor_kind").is_in(["service", "system"]))
         .then("actor_kind")

@@ -52,7 +52,7 @@ def _delete_some(connection: psycopg.Connection, before: datetime) -> int:
         (before, BATCH),
     )
     rows = 0
-    for table in ("contributions", "quarantine", "awaits", "event_keys"):
+    for table in ("contributions", "quarantine", "awaits", "walked", "affected", "event_keys"):
         rows += connection.execute(
             f"delete from timeline.{table} t using old_events o where t.event_id = o.event_id"  # noqa: S608 - ours
         ).rowcount

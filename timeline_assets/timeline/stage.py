@@ -18,14 +18,17 @@ import psycopg
 
 from timeline_assets.normalize.registry import describe
 from timeline_assets.normalize.schema import FACT
+from timeline_assets.ownership.fan_out import fan_out
 from timeline_assets.ownership.rules import decide
 from timeline_assets.ownership.topology import Topology, with_names
 from timeline_assets.pipeline import Pipeline
 from timeline_assets.raw.windows import Window
 from timeline_assets.store.copy import copy_frame, read_frame
 from timeline_assets.timeline import roads
+from timeline_assets.timeline.late import concerned, waiting_siblings
 from timeline_assets.timeline.redact import actor_label
-from timeline_assets.timeline.write import AWAITS, Written, by_index, known_heads, lock, write
+from timeline_assets.timeline.shares import affected_shares, taken_shares, with_giver_titles
+from timeline_assets.timeline.write import AWAITS, Written, known_heads, lock, write
 
 
 @dataclass(frozen=True)
@@ -116,12 +119,27 @@ def resolve_facts(
     heads = known_heads(connection, seen["event_id"])
     witnessed = _merge_roads(connection, seen, heads)
     new = ~pl.col("event_id").is_in(heads["event_id"].implode())
-    return _decide_and_write(connection, pipeline, cloud, witnessed.with_columns(is_new=new), run_id)
+    return _decide(connection, pipeline, cloud, witnessed.with_columns(is_new=new), run_id)
 
 
 def _dropped_before(connection: psycopg.Connection) -> datetime:
     dropped = connection.execute("select dropped_before from timeline.retention").fetchone()
     return dropped[0] if dropped else datetime.min.replace(tzinfo=UTC)
+
+
+def _decide(
+    connection: psycopg.Connection, pipeline: Pipeline, cloud: str, events: pl.DataFrame, run_id: str | None
+) -> Resolved:
+    """Decides and writes events, then those of the same requests that wait for an owner to be proven there.
+
+    These cannot change any others in turn: what is concluded from a request proves nothing to another event of it.
+    """
+    done = _decide_and_write(connection, pipeline, cloud, events, run_id)
+    waiting = waiting_siblings(connection, cloud, events)
+    if waiting.is_empty():
+        return done
+    again = _decide_and_write(connection, pipeline, cloud, _stored(connection, waiting), run_id)
+    return done + Resolved(again.written, reopened=waiting.height, by_reason=again.by_reason)
 
 
 def _decide_and_write(
@@ -132,21 +150,13 @@ def _decide_and_write(
     described = describe(named.lazy()).collect().with_row_index("row")
     topology = Topology.read(connection, pipeline.settings.cloud(cloud), described)
     described = topology.with_known_actors(described)
-    decision = decide(described, topology)
-    rows = (
-        described.join(decision.verdicts, on="row", how="left", maintain_order="left")
-        .join(decision.undecided, on="row", how="left", maintain_order="left", suffix="_open")
-        .join(extra, on="event_id", maintain_order="left")
-    )
+    verdicts = decide(described, topology)
+    rows = described.join(verdicts, on="row", maintain_order="left").join(extra, on="event_id", maintain_order="left")
     rows = topology.with_domains(rows).with_columns(
-        owner_scope=pl.col("scope").fill_null("quarantine"),
+        owner_scope="scope",
         owner_project_id="project_id",
         owner_domain_id=pl.coalesce("domain_id", "project_domain_id"),
-        rule=pl.col("rule").fill_null("none"),
-        confidence=pl.col("confidence").fill_null("none"),
-        path=pl.col("path").fill_null("[]"),
-        evidence=pl.col("evidence").fill_null("{}"),
-        reason=pl.coalesce("reason", "quarantine_detail"),
+        quarantine_detail=pl.when(pl.col("scope") == "quarantine").then("reason"),
         candidates=pl.col("candidates").fill_null("[]"),
         related=pl.col("related").fill_null("[]"),
         changes=pl.col("changes").fill_null("[]"),
@@ -157,8 +167,18 @@ def _decide_and_write(
         tenant_actor_user_id=pl.when(is_shown).then("actor_user_id"),
         tenant_request_id=pl.when(is_shown).then("request_id"),
     )
-    rows = topology.with_tenant_related(rows)
-    written = write(connection, rows, topology.awaits(rows).match_to_schema(AWAITS), pin=topology.pin, run_id=run_id)
+    rows = with_giver_titles(topology.with_tenant_related(rows))
+    fanned = fan_out(rows, topology)
+    shares = pl.concat([affected_shares(connection, rows, fanned.affected), taken_shares(rows, topology)])
+    written = write(
+        connection,
+        rows,
+        topology.awaits(rows).match_to_schema(AWAITS),
+        shares,
+        fanned.walked,
+        pin=topology.pin,
+        run_id=run_id,
+    )
     unmapped = rows.filter(pl.col("event_type").str.starts_with("unmapped."))
     return Resolved(
         written,
@@ -214,6 +234,7 @@ def read_events(connection: psycopg.Connection, join: str, limit: int | None = N
 #: Where a fact's columns lie that are not simply the event's.
 _FACT_FROM = {
     "event_id": "e.event_id::text",
+    "event_type": "regexp_replace(e.event_type, '^unmapped[.]', '')",
     "related": "e.related::text",
     "changes": "e.changes::text",
     "title": "null::text",  # made anew from the registry, with the name as it is known now
@@ -226,6 +247,10 @@ _FACT_FROM = {
             "payload_domain_id",
             "target_project_id",
             "target_domain_id",
+            "request_path",
+            "named_type",
+            "named_name",
+            "named_domain",
         )
     },
 }
@@ -261,40 +286,25 @@ def _from_json(texts: pl.Series) -> pl.DataFrame:
 
 
 def reopen(pipeline: Pipeline, cloud: str, run_id: str | None = None) -> Resolved:
-    """Resolves again the events that wait for a resource whose topology has changed, and only those.
+    """Resolves again the events that late evidence concerns (:mod:`timeline_assets.timeline.late`), and only those.
 
-    Certain attributions are left alone: nothing about the topology can change them. The touched resources come off
-    their list in the same transaction, so that a killed call finds them again.
+    What has changed comes off its list in the same transaction, so that a killed call finds it again.
     """
     done = Resolved()
     with pipeline.connect() as connection:
         lock(connection, cloud)
-        concerned = _concerned(connection, cloud)
-        for part in concerned.iter_slices(pipeline.settings.harvest.chunk_rows):
-            connection.execute("create temp table if not exists reopened (event_id uuid) on commit drop")
-            connection.execute("truncate reopened")
-            copy_frame(connection, part, "reopened")
-            events = read_events(connection, "join reopened r on r.event_id = k.event_id")
-            again = _decide_and_write(connection, pipeline, cloud, events.with_columns(is_new=pl.lit(False)), run_id)
-            done += Resolved(again.written, reopened=events.height, by_reason=again.by_reason)
+        event_ids = concerned(connection, pipeline.settings.cloud(cloud))
+        for part in event_ids.iter_slices(pipeline.settings.harvest.chunk_rows):
+            again = _decide(connection, pipeline, cloud, _stored(connection, part), run_id)
+            done += Resolved(again.written, reopened=part.height + again.reopened, by_reason=again.by_reason)
     return done
 
 
-def _concerned(connection: psycopg.Connection, cloud: str) -> pl.DataFrame:
-    """Takes the touched resources off their list; gives the ids of the events that they concern."""
-    with connection.cursor() as cursor, by_index(cursor):
-        cursor.execute(
-            """create temp table concerned on commit drop as
-            with taken as (delete from topology.touched where cloud = %s returning cloud, resource_id)
-            select e.event_id from taken t
-                join timeline.events e on e.resource_id = t.resource_id and e.cloud = t.cloud
-                join timeline.event_keys k on k.event_id = e.event_id and k.confidence <> 'certain'
-            union
-            select a.event_id from taken t
-                join timeline.awaits a on a.cloud = t.cloud and a.resource_id = t.resource_id""",
-            (cloud,),
-        )
-    return read_frame(connection, "select event_id from concerned order by event_id")
+def _stored(connection: psycopg.Connection, event_ids: pl.DataFrame) -> pl.DataFrame:
+    """Events of the timeline, to be decided again, by their ids."""
+    connection.execute("create temp table if not exists reopened (event_id uuid) on commit drop; truncate reopened")
+    copy_frame(connection, event_ids, "reopened")
+    return read_events(connection, "join reopened r on r.event_id = k.event_id").with_columns(is_new=pl.lit(False))
 
 
 def _counts(frame: pl.DataFrame, column: str) -> dict[str, int]:

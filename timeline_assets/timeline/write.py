@@ -18,6 +18,7 @@ from psycopg import sql
 from timeline_assets.normalize.schema import INSTANT
 from timeline_assets.store.copy import copy_frame, read_frame
 from timeline_assets.timeline.redact import CHANGE_PATHS, MESSAGE_TYPES
+from timeline_assets.timeline.rows import AFFECTED_ROW, OWNER_ROW, RECORDED_AT, TAKER_ROW, TENANT_EVENT
 
 #: The columns of `timeline.events`, in its order, but for `recorded_at`, which the database sets.
 EVENT_COLUMNS = (
@@ -33,7 +34,7 @@ NOT_COMPARED = {"event_id", "witnesses", "observed_at", "raw_ref", "raw_sha256",
 COMPARED = tuple(c for c in EVENT_COLUMNS if c not in NOT_COMPARED)
 HEAD_COLUMNS = (
     "road_source", "road_key", "roads", "payload_project_id", "payload_domain_id", "target_project_id",
-    "target_domain_id",
+    "target_domain_id", "request_path", "named_type", "named_name", "named_domain",
 )  # fmt: skip
 DECISION_COLUMNS = (
     "rule",
@@ -50,15 +51,8 @@ DECISION_COLUMNS = (
 PATH_TAKEN = """coalesce((select jsonb_agg(step - '{{valid_from,valid_to}}'::text[] order by n)
     from jsonb_array_elements({0}.path) with ordinality s(step, n)), '[]')"""
 EVIDENCE_READ = "{0}.evidence - 'raw_ref'"
-TENANT_COLUMNS = ("actor_label", "tenant_actor_user_id", "tenant_request_id", "tenant_related")
+TENANT_COLUMNS = ("actor_label", "tenant_actor_user_id", "tenant_request_id", "tenant_related", "tenant_title")
 INCOMING_COLUMNS = (*EVENT_COLUMNS, *HEAD_COLUMNS, *DECISION_COLUMNS, *TENANT_COLUMNS, "is_new")
-
-TENANT_EVENT = (
-    "event_id", "cloud", "region", "tenant_domain_id", "tenant_project_id", "relation", "visibility", "event_type",
-    "category", "severity", "outcome", "phase", "occurred_at", "occurred_from", "occurred_to", "time_precision",
-    "ended_at", "resource_type", "resource_id", "resource_name", "related", "changes", "actor_user_id", "actor_label",
-    "request_id", "title", "message",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -96,13 +90,17 @@ def write(
     connection: psycopg.Connection,
     events: pl.DataFrame,
     awaits: pl.DataFrame,
+    shares: pl.DataFrame,
+    walked: pl.DataFrame,
     *,
     pin: object,
     run_id: str | None,
 ) -> Written:
     """Writes decided events (`INCOMING_COLUMNS`, one row an event) and what they await; in the caller's transaction.
 
-    `pin` is the belief about the topology that the decisions were made on.
+    `shares` are the rows of tenants beside the owner's (:data:`timeline_assets.timeline.shares.SHARES`), `walked` what
+    was passed on the way to them (:data:`timeline_assets.ownership.fan_out.WALKED`). `pin` is the belief about the
+    topology that the decisions were made on.
     """
     if events.is_empty():
         return Written()
@@ -111,6 +109,9 @@ def write(
         cursor.execute("drop table if exists incoming")
         cursor.execute(_CREATE_INCOMING)
         copy_frame(connection, events.select(INCOMING_COLUMNS), "incoming")
+        cursor.execute("drop table if exists shares")
+        cursor.execute(_CREATE_SHARES)
+        copy_frame(connection, shares, "shares")
         new = int(events["is_new"].sum())
         context = {"pin": pin, "run_id": run_id, "paths": list(CHANGE_PATHS), "messages": list(MESSAGE_TYPES)}
         written = Written(new=new)
@@ -121,6 +122,7 @@ def write(
             cursor.execute("analyze incoming")
             written += _merge_known(cursor, context, events.height - new)
         _write_awaits(connection, cursor, awaits)
+        _write_walked(connection, cursor, walked)
     return written
 
 
@@ -141,14 +143,17 @@ def retract(connection: psycopg.Connection, condition: sql.Composable) -> int:
         )
         cursor.execute(
             _RETRACT_TENANT_ROWS.format(
-                doomed="select t.* from timeline.tenant_events t join retracted r using (event_id, occurred_at)"
+                doomed="""select t.* from timeline.tenant_events t join retracted r using (event_id, occurred_at)
+                union all select t.* from timeline.tenant_events t
+                    join timeline.affected a on a.affected_id = t.event_id and a.occurred_at = t.occurred_at
+                    join retracted r on r.event_id = a.event_id"""
             )
         )
         cursor.execute(
             "delete from timeline.events e using retracted r "
             "where e.event_id = r.event_id and e.occurred_at = r.occurred_at"
         )
-        for table in ("event_keys", "quarantine", "awaits", "contributions"):
+        for table in ("event_keys", "quarantine", "awaits", "walked", "affected", "contributions"):
             cursor.execute(
                 sql.SQL("delete from {} t using retracted r where t.event_id = r.event_id").format(
                     sql.Identifier("timeline", table)
@@ -164,8 +169,14 @@ select {", ".join("e." + c for c in EVENT_COLUMNS)}, {", ".join("k." + c for c i
        a.rule, a.confidence, a.path, a.evidence, a.reason,
        null::text as quarantine_reason, null::text as quarantine_detail, null::jsonb as candidates,
        null::text as actor_label, null::text as tenant_actor_user_id, null::text as tenant_request_id,
-       null::jsonb as tenant_related, null::boolean as is_new
+       null::jsonb as tenant_related, null::text as tenant_title, null::boolean as is_new
 from timeline.events e, timeline.event_keys k, timeline.attributions a where false
+"""
+_CREATE_SHARES = """
+create temp table shares on commit drop as
+select t.event_id, a.affected_id as row_id, t.relation, t.tenant_domain_id, t.tenant_project_id, null::text as kind,
+       t.title, t.related, t.actor_label, t.actor_user_id, t.request_id, a.confidence, null::jsonb as path
+from timeline.tenant_events t, timeline.affected a where false
 """
 
 # What a decision says; the next version of it is written where that is another, or for another time.
@@ -173,15 +184,10 @@ _ANSWER = f"{{0}}.rule, {{0}}.confidence, {{0}}.reason, {PATH_TAKEN}, {EVIDENCE_
 # Which of two readings of one fact is the newer; the stored one must be the newest, or an old one would pass for newer.
 _READ = """({0}.observed_at, {0}.raw_ref collate "C")"""
 
-# The changes a tenant may see; almost all events have none, and those cost nothing.
-_TENANT_CHANGES = """case when i.changes = '[]' then i.changes else coalesce(
-    (select jsonb_agg(c) from jsonb_array_elements(i.changes) c where c->>'path' = any(%(paths)s)), '[]') end"""
-_TENANT_SELECT = f"""
-select i.event_id, i.cloud, i.region, i.owner_domain_id, i.owner_project_id, 'owner', i.visibility, i.event_type,
-    i.category,
-       i.severity, i.outcome, i.phase, i.occurred_at, i.occurred_from, i.occurred_to, i.time_precision, i.ended_at,
-       i.resource_type, i.resource_id, i.resource_name, i.tenant_related, {_TENANT_CHANGES}, i.tenant_actor_user_id,
-       i.actor_label, i.tenant_request_id, i.title, case when i.event_type = any(%(messages)s) then i.message end
+_TENANT_ROWS = f"""
+{OWNER_ROW} from incoming i {{0}} where i.owner_scope in ('project', 'domain'){{1}}
+union all {TAKER_ROW} from incoming i join shares s using (event_id) {{0}} where s.relation = 'owner'{{1}}
+union all {AFFECTED_ROW} from incoming i join shares s using (event_id) {{0}} where s.relation = 'affected'{{1}}
 """
 _INSERT_TENANT = f"insert into timeline.tenant_events ({', '.join(TENANT_EVENT)}, recorded_at)"
 _INSERT_EVENTS = f"insert into timeline.events ({', '.join(EVENT_COLUMNS)}, recorded_at)"
@@ -190,15 +196,17 @@ insert into timeline.attributions (event_id, version, valid_at, owner_scope, own
     confidence,
                                    path, evidence, topology_recorded_at, reason, run_id)
 """
-_RETRACT_TENANT_ROWS = """
-with doomed as ({doomed}), gone as (
+_CHANGES = """insert into timeline.tenant_changes
+    (cloud, tenant_domain_id, tenant_project_id, operation, event_id, visibility, changed_at)"""
+_CHANGE = f"cloud, tenant_domain_id, tenant_project_id, '{{}}', event_id, visibility, {RECORDED_AT}"
+_RETRACT_TENANT_ROWS = f"""
+with doomed as ({{doomed}}), gone as (
     delete from timeline.tenant_events t using doomed d
     where t.event_id = d.event_id and t.occurred_at = d.occurred_at
       and t.tenant_project_id is not distinct from d.tenant_project_id and t.tenant_domain_id is not distinct
           from d.tenant_domain_id
-    returning t.cloud, t.tenant_domain_id, t.tenant_project_id, t.event_id, t.visibility)
-insert into timeline.tenant_changes (cloud, tenant_domain_id, tenant_project_id, operation, event_id, visibility)
-select cloud, tenant_domain_id, tenant_project_id, 'retract', event_id, visibility from gone
+    returning t.cloud, t.tenant_domain_id, t.tenant_project_id, t.event_id, t.visibility, t.relation)
+{_CHANGES} select {_CHANGE.format("retract")} from gone
 """
 
 
@@ -217,18 +225,14 @@ def _insert_new(cursor: psycopg.Cursor, context: dict) -> Written:
         confidence, path, evidence, %(pin)s, reason, %(run_id)s from incoming where is_new""",
         context,
     )
+    cursor.execute("drop table if exists upserted")
     cursor.execute(
-        f"""{_INSERT_TENANT} {_TENANT_SELECT}, now() from incoming i
-        where i.is_new and i.owner_scope in ('project', 'domain')""",
+        f"""create temp table upserted on commit drop as select * from ({_TENANT_ROWS.format("", " and i.is_new")}
+        ) w ({", ".join(TENANT_EVENT)})""",
         context,
     )
-    upserts = cursor.rowcount
-    cursor.execute(
-        """insert into timeline.tenant_changes (cloud, tenant_domain_id, tenant_project_id, operation, event_id,
-            visibility)
-        select cloud, owner_domain_id, owner_project_id, 'upsert', event_id, visibility from incoming
-        where is_new and owner_scope in ('project', 'domain')"""
-    )
+    upserts = _upsert_tenants(cursor)
+    _keep_affected(cursor, context, "select event_id from incoming where is_new")
     cursor.execute(
         """insert into timeline.quarantine (event_id, cloud, source, occurred_at, reason, detail, candidates)
         select event_id, cloud, source, occurred_at, quarantine_reason, quarantine_detail, candidates
@@ -304,16 +308,17 @@ def _update_tenants(cursor: psycopg.Cursor, context: dict) -> tuple[int, int]:
     """
     columns = ", ".join(TENANT_EVENT)
     cursor.execute(
-        f"""create temp table wanted on commit drop as select * from ({_TENANT_SELECT}
-            from incoming i join considered d using (event_id) where i.owner_scope in ('project', 'domain')
-        ) w ({columns})""",
+        f"""create temp table wanted on commit drop as select * from (
+            {_TENANT_ROWS.format("join considered d using (event_id)", "")}) w ({columns})""",
         context,
     )
     with by_index(cursor):
         cursor.execute(
             f"""create temp table had on commit drop as select {", ".join("t." + c for c in TENANT_EVENT)}
             from considered d join timeline.tenant_events t on t.event_id = d.event_id and t.occurred_at = d.was_at
-            where t.relation = 'owner'"""
+            union all select {", ".join("t." + c for c in TENANT_EVENT)}
+            from considered d join timeline.affected a on a.event_id = d.event_id and a.is_current
+            join timeline.tenant_events t on t.event_id = a.affected_id and t.occurred_at = a.occurred_at"""
         )
     cursor.execute("analyze wanted; analyze had")
     cursor.execute(
@@ -333,26 +338,67 @@ def _update_tenants(cursor: psycopg.Cursor, context: dict) -> tuple[int, int]:
     cursor.execute("analyze doomed")
     with by_index(cursor):
         cursor.execute(
-            """with gone as (
+            f"""with gone as (
                 delete from timeline.tenant_events t using doomed d
-                where t.event_id = d.event_id and t.occurred_at = d.occurred_at and t.relation = 'owner'
+                where t.event_id = d.event_id and t.occurred_at = d.occurred_at
                   and t.tenant_project_id is not distinct from d.tenant_project_id
                   and t.tenant_domain_id is not distinct from d.tenant_domain_id
-                returning t.cloud, t.tenant_domain_id, t.tenant_project_id, t.event_id, t.visibility, d.is_retracted)
-            insert into timeline.tenant_changes
-                (cloud, tenant_domain_id, tenant_project_id, operation, event_id, visibility)
-            select cloud, tenant_domain_id, tenant_project_id, 'retract', event_id, visibility from gone
-            where is_retracted"""
+                returning t.cloud, t.tenant_domain_id, t.tenant_project_id, t.event_id, t.visibility, t.relation,
+                    d.is_retracted)
+            {_CHANGES} select {_CHANGE.format("retract")} from gone where is_retracted"""
         )
         retracted = cursor.rowcount
-    cursor.execute(f"{_INSERT_TENANT} select {columns}, now() from upserted")
-    upserts = cursor.rowcount
-    cursor.execute(
-        """insert into timeline.tenant_changes
-            (cloud, tenant_domain_id, tenant_project_id, operation, event_id, visibility)
-        select cloud, tenant_domain_id, tenant_project_id, 'upsert', event_id, visibility from upserted"""
-    )
+    upserts = _upsert_tenants(cursor)
+    _keep_affected(cursor, context, "select event_id from considered")
     return upserts, retracted
+
+
+def _upsert_tenants(cursor: psycopg.Cursor) -> int:
+    """The rows of `upserted` into the tenants' table, and the news of them."""
+    columns = ", ".join(TENANT_EVENT)
+    cursor.execute(f"{_INSERT_TENANT} select {columns}, {RECORDED_AT} from upserted")
+    upserts = cursor.rowcount
+    cursor.execute(f"{_CHANGES} select {_CHANGE.format('upsert')} from upserted")
+    return upserts
+
+
+def _keep_affected(cursor: psycopg.Cursor, context: dict, events: str) -> None:
+    """Which events stand behind the affected rows of `events` (a query for their ids), and why: an attribution each."""
+    with by_index(cursor):
+        cursor.execute(
+            f"""create temp table told on commit drop as with concerned as materialized ({events}), kept as (
+                insert into timeline.affected as a (event_id, tenant_project_id, tenant_domain_id, affected_id,
+                    occurred_at, related, confidence, version, is_current)
+                select s.event_id, s.tenant_project_id, s.tenant_domain_id, s.row_id,
+                    date_trunc('minute', i.occurred_at), s.related, s.confidence, 1 + coalesce((
+                        select max(version) from timeline.attributions o where o.event_id = s.row_id), 0), true
+                from shares s join concerned using (event_id) join incoming i using (event_id)
+                where s.relation = 'affected'
+                on conflict (event_id, tenant_project_id) do update set tenant_domain_id = excluded.tenant_domain_id,
+                    occurred_at = excluded.occurred_at, related = excluded.related, confidence = excluded.confidence,
+                    version = a.version + 1, is_current = true
+                where (a.tenant_domain_id, a.occurred_at, a.related, a.confidence, a.is_current) is distinct from
+                    (excluded.tenant_domain_id, excluded.occurred_at, excluded.related, excluded.confidence, true)
+                returning a.*
+            ), lost as (
+                update timeline.affected a set is_current = false, related = '[]', version = version + 1
+                from concerned c where c.event_id = a.event_id and a.is_current and not exists (
+                    select from shares s where s.relation = 'affected' and s.row_id = a.affected_id)
+                returning a.*
+            )
+            select * from kept union all select * from lost"""
+        )
+    cursor.execute(
+        f"""{_INSERT_ATTRIBUTIONS} select t.affected_id, t.version, t.occurred_at,
+            case when t.is_current then 'project' else 'provider' end,
+            case when t.is_current then t.tenant_domain_id end, case when t.is_current then t.tenant_project_id end,
+            'fan_out', t.confidence, coalesce(s.path, '[]'), jsonb_build_object('event_id', t.event_id), %(pin)s,
+            case when t.is_current then 'resources of this project hung on what the event happened to'
+                else 'nothing of this project hung on what the event happened to' end, %(run_id)s
+        from told t left join shares s on s.row_id = t.affected_id and s.relation = 'affected'""",
+        context,
+    )
+    cursor.execute("drop table told")
 
 
 def _update_quarantine(cursor: psycopg.Cursor) -> tuple[int, int]:
@@ -384,6 +430,19 @@ def _write_awaits(connection: psycopg.Connection, cursor: psycopg.Cursor, awaits
     cursor.execute("truncate awaiting")
     copy_frame(connection, awaits, "awaiting")
     cursor.execute("insert into timeline.awaits select * from awaiting on conflict do nothing")
+
+
+def _write_walked(connection: psycopg.Connection, cursor: psycopg.Cursor, walked: pl.DataFrame) -> None:
+    if walked.is_empty():
+        return
+    cursor.execute("create temp table if not exists walking (like timeline.walked) on commit drop")
+    cursor.execute("truncate walking")
+    copy_frame(connection, walked, "walking")
+    cursor.execute(
+        """insert into timeline.walked as w select * from walking on conflict (cloud, resource_id, event_id) do update
+        set occurred_from = excluded.occurred_from, occurred_to = excluded.occurred_to
+        where (w.occurred_from, w.occurred_to) is distinct from (excluded.occurred_from, excluded.occurred_to)"""
+    )
 
 
 def _ensure_partitions(cursor: psycopg.Cursor, events: pl.DataFrame) -> None:

@@ -85,7 +85,7 @@ def test_an_acceptance_between_two_scans_is_nobodys_while_it_is_not_known_whose(
     found = looks(VOLUMES, (10, [volume()]), (20, [volume()]), (30, [volume(**{OWNER: TAKER})]))
     facts = tell(VOLUMES, found)
     assert types(facts) == ["volume.create.end", "volume.transfer.accept.end"]
-    assert facts["payload_project_id"].to_list() == [None, None]
+    assert facts["payload_project_id"].to_list() == [None, GIVER]
     accepted = facts.row(1, named=True)
     assert (accepted["occurred_from"], accepted["occurred_to"]) == (at(20), at(30))
     assert accepted["changes"] == f'[{{"path":"{OWNER}","old":"{GIVER}","new":"{TAKER}"}}]'

@@ -7,7 +7,9 @@ inner steps that Nova announces beside it (``resize.prep``, ``finish_resize``, â
 
 from __future__ import annotations
 
-from timeline_assets.normalize.registry import EventType, span
+from dataclasses import replace
+
+from timeline_assets.normalize.registry import Affects, EventType, Step, span
 
 #: Nova action â†’ name of its span (``.start`` while it runs, ``.end`` when done, ``.error`` when it failed).
 ACTIONS: dict[str, str] = {
@@ -60,11 +62,23 @@ MIGRATIONS: dict[str, str] = {
 }
 
 
+#: An amphora's server is the service project's; whom it serves is the owner of its load balancer.
+LOAD_BALANCER = Affects(
+    "load_balancer", "A machine of your load balancer", ((Step("amphora_of"),),), is_for_services=True
+)
+
+
+def _of_host(title: str) -> Affects:
+    """A host and the servers that ran on it."""
+    return Affects("host", title, ((Step("serves"), Step("runs_on", is_back=True)),))
+
+
 def _action(
     name: str, done: str, failing: str, category: str = "provisioning", severity: int = 1
 ) -> tuple[EventType, ...]:
     failed = f"Server {{name}}: {failing} failed"
-    return span(f"compute.instance.{name}", category, f"Server {{name}} {done}", failed, severity=severity)
+    title = f"Server {{name}} {done}"
+    return span(f"compute.instance.{name}", category, title, failed, severity=severity, affects=LOAD_BALANCER)
 
 
 def _migration(name: str, kind: str, severity: int = 1) -> tuple[EventType, ...]:
@@ -121,10 +135,23 @@ TYPES: tuple[EventType, ...] = (
     *_migration("live_migration", "live"),
     *_migration("evacuation", "evacuation", 4),
     EventType("compute.instance.update", "provisioning", "Server {name} changed"),
-    EventType("compute.instance.error", "provisioning", "Server {name} went into error", 4),
+    EventType(
+        "compute.instance.error",
+        "provisioning",
+        "Server {name} went into error",
+        4,
+        affects=replace(LOAD_BALANCER, title=f"{LOAD_BALANCER.title} went into error"),
+    ),
     EventType("compute.service.create", "provider", "Service {name} appeared", is_provider=True),
     EventType("compute.service.delete", "provider", "Service {name} is gone", 3, is_provider=True),
     EventType("compute.service.update", "provider", "Service {name} changed", 2, is_provider=True),
-    EventType("compute.service.down", "provider", "Service {name} went down", 4, is_provider=True),
-    EventType("compute.service.up", "provider", "Service {name} came up", is_provider=True),
+    *(
+        EventType(f"compute.service.{verb}", "provider", title, severity, is_provider=True, affects=_of_host(told))
+        for verb, title, severity, told in (
+            ("down", "Service {name} went down", 4, "The host of your servers went down"),
+            ("up", "Service {name} came up", 1, "The host of your servers came up"),
+            ("disable", "Service {name} was disabled", 2, "The host of your servers was taken out of service"),
+            ("enable", "Service {name} was enabled", 1, "The host of your servers was put into service"),
+        )
+    ),
 )

@@ -6,7 +6,13 @@ has one. ``volume.error`` is Cinder's status ``error`` out of a state that no op
 
 from __future__ import annotations
 
-from timeline_assets.normalize.registry import EventType, span
+from timeline_assets.normalize.registry import Affects, EventType, Handover, Step, span
+
+
+def _of_backend(title: str) -> Affects:
+    """A backend, the volumes on it, and the servers to which they were attached."""
+    return Affects("backend", title, ((Step("on_backend", is_back=True), Step("attached")),))
+
 
 TYPES: tuple[EventType, ...] = (
     *span("volume.create", "provisioning", "Volume {name} created", "Volume {name}: creation failed"),
@@ -22,7 +28,17 @@ TYPES: tuple[EventType, ...] = (
     EventType("volume.restore.error", "restore", "Volume {name}: restoring a backup failed", 4),
     EventType("volume.error", "provisioning", "Volume {name} went into error", 4),
     EventType("volume.transfer.create.end", "provisioning", "Volume {name} offered for transfer", 2),
-    EventType("volume.transfer.accept.end", "provisioning", "Volume {name} changed hands", 3),
+    EventType(
+        "volume.transfer.accept.end",
+        "provisioning",
+        "Volume {name} changed hands",
+        3,
+        handover=Handover(
+            "os-vol-tenant-attr:tenant_id",
+            left="Volume {name} left for another project",
+            arrived="Volume {name} arrived from another project",
+        ),
+    ),
     EventType("volume.transfer.delete.end", "provisioning", "Transfer of volume {name} withdrawn"),
     *span("snapshot.create", "snapshot", "Snapshot {name} created", "Snapshot {name}: creation failed"),
     EventType("snapshot.delete.end", "snapshot", "Snapshot {name} deleted", 2),
@@ -35,4 +51,12 @@ TYPES: tuple[EventType, ...] = (
     EventType("backup.delete.error", "backup", "Backup {name}: deletion failed", 4),
     EventType("backup.update.end", "backup", "Backup {name} changed"),
     EventType("backup.error", "backup", "Backup {name} went into error", 4),
+    *(
+        EventType(f"volume.backend.{verb}", "provider", title, severity, is_provider=True, affects=_of_backend(told))
+        for verb, title, severity, told in (
+            ("error", "Backend {name} failed", 4, "The storage of your volumes failed"),
+            ("down", "Backend {name} went down", 4, "The storage of your volumes went down"),
+            ("up", "Backend {name} came up", 1, "The storage of your volumes came up"),
+        )
+    ),
 )
