@@ -114,13 +114,15 @@ def lifecycle(
     created_at: str | None = None,
     updated_at: str | None = None,
     update_version: pl.Expr | None = None,
+    is_one_update: pl.Expr | None = None,
 ) -> pl.LazyFrame:
     """What happened to compared records: the rows of `frame` that tell of something, with what every fact needs.
 
     * ``created`` when first seen (`previous` is null), at the record's own `created_at`, to the second. Without one:
       between two scans, and only where an earlier complete scan lacked the record; what the very first scan finds is
       no event.
-    * ``updated`` where `changes` is not empty, at `updated_at` if that moved, else between two observations.
+    * ``updated`` where `changes` is not empty, at `updated_at` if that moved, else between two observations. Where not
+      `is_one_update` (default: always one), `updated_at` is the last of several updates: the latest it can have been.
     * ``deleted`` where the record is gone, between the last scan that had it and the first that had not.
 
     Adds `life` (one of the three words), `source_version` (``create``, ``deleted`` or `update_version`, by default
@@ -151,15 +153,17 @@ def lifecycle(
         pl.when(life == "created").then("_created_at").when((life == "updated") & is_dated).then(pl.col("_updated_at"))
     )
     told = told.with_columns(life=decided).filter(life.is_not_null()).with_columns(_dated=dated)
-    is_exact = pl.col("_dated").is_not_null()
+    is_dated = pl.col("_dated").is_not_null()
+    is_last = pl.lit(False) if is_one_update is None else (life == "updated") & ~is_one_update
+    is_exact = is_dated & ~is_last
     # A record that carries its last change cannot have gone before it.
     last_change = pl.when(life == "deleted").then("_updated_at")
     lower = pl.min_horizontal(pl.max_horizontal("_seen_from", last_change), "observed_at")
     middle = lower + (pl.col("observed_at") - lower) / 2
     return told.with_columns(
         occurred_at=pl.coalesce("_dated", middle),
-        occurred_from=pl.coalesce("_dated", lower),
-        occurred_to=pl.when(is_exact).then(pl.col("_dated") + SECOND).otherwise("observed_at"),
+        occurred_from=pl.when(is_exact).then("_dated").otherwise(pl.min_horizontal("_dated", lower)),
+        occurred_to=pl.when(is_dated).then(pl.col("_dated") + SECOND).otherwise("observed_at"),
         time_precision=pl.when(is_exact).then(pl.lit("second")).otherwise(pl.lit("interval")),
         source_version=pl.when(life == "created")
         .then(pl.lit("create"))

@@ -88,7 +88,8 @@ def normalize(
     """Facts ``<events>.create.end``, ``.update.end`` and ``.delete.end``: the names these have on the message bus.
 
     An update's version is its revision, so that listing and bus name one fact alike; where something changed without a
-    new revision, the change is part of the name.
+    new revision, the change is part of the name. Where several revisions lie between two readings, the update's time is
+    an interval.
     """
     frame = lifecycle(
         decode(observations, record),
@@ -96,6 +97,7 @@ def normalize(
         created_at="created_at",
         updated_at="updated_at",
         update_version=_version(),
+        is_one_update=_is_one_update(),
     )
     verb = pl.col("life").replace_strict({"created": "create", "updated": "update", "deleted": "delete"})
     return facts(
@@ -132,8 +134,18 @@ def field(name: str) -> pl.Expr:
     return pl.col("now").struct.field(name)
 
 
+def _revisions() -> tuple[pl.Expr, pl.Expr]:
+    return field("revision_number"), pl.col("was").struct.field("revision_number")
+
+
+def _is_one_update() -> pl.Expr:
+    """Whether nothing else was changed since the last reading; a network's revision also counts its subnets' changes."""
+    new, old = _revisions()
+    return (new - old <= 1).fill_null(False)
+
+
 def _version() -> pl.Expr:
-    new, old = field("revision_number"), pl.col("was").struct.field("revision_number")
+    new, old = _revisions()
     moved = new.cast(pl.String)
     stayed = pl.concat_str(moved, pl.lit("~"), unnumbered(), ignore_nulls=True)
     return pl.when(new.ne_missing(old)).then(moved).otherwise(stayed)

@@ -37,7 +37,8 @@ class Told:
             resource), ``change`` (it names the change to the values asked for), ``time`` (the type comes more than
             once, its bounds have to meet the deed's).
         precision: of its time: ``second``; ``interval`` where two readings were compared; ``estimate`` for an interval
-            that is wider than that and whose best estimate is right to the second.
+            that is wider than that and whose best estimate is right to the second; ``dated`` to the second where
+            nothing else changed between two readings, else an interval.
         has_actor: whether the listing says who did it; else the event must not name anybody.
         of: the id of the resource that it is about.
         changes: path → new value, to find it by.
@@ -124,7 +125,7 @@ def _move(kind: str) -> Told:
     return Told(f"compute.migration.{kind}.", "resource", "second", has_actor=True)
 
 
-def _life(resource: str, events: str = "", *, updates: str = "second") -> dict[str, tuple[Told, ...]]:
+def _life(resource: str, events: str = "", *, updates: str = "dated") -> dict[str, tuple[Told, ...]]:
     """Creation (dated by the service), changes and deletion of what is listed whole."""
     events = events or resource
     return {
@@ -195,8 +196,8 @@ TOLD: dict[str, tuple[Told, ...]] = {
     "security_group_rule.create": (Told("security_group_rule.create.end", precision="second", may_hide=True),),
     "security_group_rule.delete": (Told("security_group_rule.delete.end", may_hide=True),),
     **_life("floating_ip", "floatingip"),
-    "floating_ip.associate": (Told("floatingip.update.end", "change", "second", may_hide=True),),
-    "floating_ip.disassociate": (Told("floatingip.update.end", "change", "second", may_hide=True),),
+    "floating_ip.associate": (Told("floatingip.update.end", "change", "dated", may_hide=True),),
+    "floating_ip.disassociate": (Told("floatingip.update.end", "change", "dated", may_hide=True),),
 }
 
 #: Kinds of deeds that must leave nothing, and why.
