@@ -82,14 +82,20 @@ _HINTS = (
 
 _PEM = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\Z)", re.DOTALL)
 _FERNET = re.compile(r"gAAAAA[\w-]{16,}(?:={1,2}|(?:%3[Dd]){1,2})?", re.ASCII)
-_JWT = re.compile(r"eyJ[\w-]{6,}\.[\w-]{4,}\.[\w-]*", re.ASCII)
-_IN_URL = re.compile(r"://[^\s/?#\"']*:[^\s/?#\"']*@")
-_BEARER = re.compile(r"(\b(?:bearer|basic)\s+)[\w.~+/-]{20,}=*", re.ASCII | re.IGNORECASE)
-#: `key: value` and `key=value` as they stand in prose, headers, query strings, JSON and Python's notation.
-_PAIR = re.compile(
-    r"""(?<![\w.:-])(?P<key>[A-Za-z_][\w.:-]{0,80})(?P<between>\\?["']?\s*(?:=>|[=:])\s*)"""
-    r"""(?P<value>(?:bearer|basic)\s+[^\s"',;&]+|\\"(?:(?!\\").)*(?:\\"|\Z)|"(?:[^"\\]|\\.)*(?:"|\Z)"""
-    r"""|'(?:[^'\\]|\\.)*(?:'|\Z)|[^\s,;&"'\\(){}\[\]]+)""",
+#: From the first `eyJ` of a run of its characters: as good as from any later one, and no run is read twice.
+_JWT = re.compile(r"(?<![\w-])(?>([\w-]*?)eyJ)[\w-]{6,}+\.[\w-]{4,}+\.[\w-]*+", re.ASCII)
+_IN_URL = re.compile(r"://[^\s/?#\"':]*+:[^\s/?#\"']*@")
+_BEARER = re.compile(r"(\b(?:bearer|basic)\s++)[\w.~+/-]{20,}+=*+", re.ASCII | re.IGNORECASE)
+#: `key: value` and `key=value` as they stand in prose, headers, query strings, JSON and Python's notation: the key up
+#: to where a value begins, and the value. Apart, because only a secret's value may be read to its end: that of any
+#: other key may hold the next pair, and in a chain of pairs all that follow.
+_KEY = re.compile(
+    r"""(?<![\w.:-])(?P<key>[A-Za-z_][\w.:-]{0,80})\\?["']?\s*(?:=>|[=:])\s*+(?=[^\s,;&\\(){}\[\]]|\\")""",
+    re.ASCII,
+)
+_VALUE = re.compile(
+    r"""(?:bearer|basic)\s+[^\s"',;&]+|\\"(?:(?!\\").)*+(?:\\"|\Z)|"(?:[^"\\]|\\.)*+(?:"|\\?\Z)"""
+    r"""|'(?:[^'\\]|\\.)*+(?:'|\\?\Z)|[^\s,;&"'\\(){}\[\]]+""",
     re.ASCII | re.IGNORECASE | re.DOTALL,
 )
 _NOTHING = frozenset({"none", "null", "true", "false", '""', "''", '\\"\\"'})
@@ -131,6 +137,7 @@ def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+@lru_cache(maxsize=20_000)
 def is_secret_key(key: str) -> bool:
     """Whether what stands under this key must not be kept."""
     bare = key.lower().translate(_SEPARATORS)
@@ -222,7 +229,8 @@ def _scrub_nested(text: str, depth: int) -> str:
 def _replace(text: str) -> str:
     text = _PEM.sub(MARK, text)
     text = _FERNET.sub(MARK, text)
-    text = _JWT.sub(MARK, text)
+    if "eyJ" in text:
+        text = _JWT.sub(rf"\1{MARK}", text)
     text = _IN_URL.sub(f"://{MARK}@", text)
     text = _BEARER.sub(rf"\g<1>{MARK}", text)
     return _replace_pairs(text)
@@ -230,13 +238,15 @@ def _replace(text: str) -> str:
 
 def _replace_pairs(text: str) -> str:
     parts, done, place = [], 0, 0
-    while match := _PAIR.search(text, place):
-        value = match["value"]
-        if not is_secret_key(match["key"]) or value.lower() in _NOTHING:
-            # what looked like its value may be the next key
-            place = match.end("between")
+    while found := _KEY.search(text, place):
+        place = found.end()
+        if not is_secret_key(found["key"]):
+            continue
+        match = _VALUE.match(text, place)
+        value = match[0]
+        if value.lower() in _NOTHING:
             continue
         quote = next((mark for mark in ('\\"', '"', "'") if value.startswith(mark)), "")
-        parts += [text[done : match.start("value")], quote, MARK, quote]
+        parts += [text[done:place], quote, MARK, quote]
         done = place = match.end()
     return "".join([*parts, text[done:]]) if parts else text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -123,6 +124,10 @@ def test_that_there_is_no_secret_is_kept(nothing):
         ('cut off {"auth_password": "hunt', f'cut off {{"auth_password": "{MARK}"'),
         ('{"a": "{\\"adminPass\\": \\"x y\\"}"}', '{"a":"{\\"adminPass\\":\\"<scrubbed>\\"}"}'),
         ("{'target': 1, 'auth_password': 'x', 'n': None}", f"{{'target': 1, 'auth_password': '{MARK}', 'n': None}}"),
+        ('cut off in an escape: password="hunt\\', f'cut off in an escape: password="{MARK}"'),
+        (f"id-{JWT}.rest", f"id-{MARK}.rest"),
+        ("a=b=password=hunter2", f"a=b=password={MARK}"),
+        ("://a:b:c@d:e@host:80/v3", f"://{MARK}@host:80/v3"),
         ("password: None", "password: None"),
         ("2026-11-22T10:00:00Z", "2026-11-22T10:00:00Z"),
         ("a password was changed", "a password was changed"),
@@ -242,3 +247,38 @@ def test_no_secret_survives_at_any_depth(body):
 def test_no_token_survives_under_any_key(body, token):
     text = to_json({"some": [body, {"thing": f"({token})"}], token: 1})
     assert token not in text
+
+
+CHAINS = st.lists(
+    st.sampled_from(["a=", "b: ", "://", "://:", ":", "eyJ", "eyJaaaaaa.", ".", "=", "@", "x", '"', "'", "bearer "]),
+    max_size=30,
+).map("".join)
+
+
+@given(CHAINS, st.sampled_from([f" token={SECRET}", f"&password={SECRET}", f" {JWT}", f" {FERNET}"]))
+def test_no_secret_survives_behind_a_chain_of_what_only_looks_like_one(chain, secret):
+    scrubbed = scrub_text(f"{chain}{secret}")
+    assert not any(value in scrubbed for value in (SECRET, JWT, FERNET))
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        *("a=", "a=a ", "a: ", "a=>", "a='", 'a="', '\\"a=', "password=a=", "password=none ", "token=bearer "),
+        *(":", "://:", "://", "://a:b@", "eyJ", "eyJaaaaaa.", "gAAAAA", "-----BEGIN ", "bearer ", "a=b password="),
+    ],
+)
+def test_the_work_grows_as_the_text_does(part):
+    # four times the text took sixteen times as long where every place was the start of a look at all the rest
+    short, long = ("token ://" + part * (characters // len(part)) for characters in (15_000, 60_000))
+    assert _seconds(long) < 9 * _seconds(short) + 0.01
+
+
+def _seconds(text: str) -> float:
+    """What scrubbing costs, the least of a few times: what else the machine does only adds."""
+    spent = []
+    for _ in range(4):
+        began = time.process_time()
+        scrub_text(text)
+        spent.append(time.process_time() - began)
+    return min(spent)
