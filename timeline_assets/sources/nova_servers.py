@@ -23,6 +23,7 @@ case), its owner (a server never changes hands), and the host it runs on when ob
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import polars as pl
 
@@ -72,7 +73,7 @@ def fetch(reader: Reader, span: Span) -> Fetched:
     if span.is_open and (swept_at is None or span.now - swept_at >= SWEEP):
         rows += reader.rows(SERVICE, PATH, "servers", everything, microversion=MICROVERSION)
         memory["swept_at"] = timestamp(span.now)
-    found, malformed = records(rows, cursor_at=lambda row: row.get("updated"))
+    found, malformed = records((_of_its_own(row) for row in rows), cursor_at=lambda row: row.get("updated"))
     hidden = down_cells(reader)
     return Fetched(
         records=found,
@@ -84,6 +85,11 @@ def fetch(reader: Reader, span: Span) -> Fetched:
         cursor=memory,
         malformed=malformed,
     )
+
+
+def _of_its_own(row: Any) -> Any:
+    """Without `host_status`: it is the host's, and empty or not by how one asks (with `changes-since` it is empty)."""
+    return {name: value for name, value in row.items() if name != "host_status"} if isinstance(row, dict) else row
 
 
 def normalize(observations: pl.LazyFrame) -> pl.LazyFrame:
@@ -200,4 +206,5 @@ SOURCE = Source(
     tracked=tuple(sorted((*TRACKED, "metadata", "status"))),
     microversion=MICROVERSION,
     reads=("nova_services",),
+    is_over=lambda body: body.str.json_path_match("$.status") == "DELETED",
 )

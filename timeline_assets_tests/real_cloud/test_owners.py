@@ -80,7 +80,8 @@ def test_a_harvest_after_all_is_over_gives_the_same_owners_or_none(story, late: 
     owner = ("owner_scope", "owner_project_id")
     both = story.events.join(afterwards, on="event_id", suffix="_late")
     same = pl.all_horizontal(pl.col(name).eq_missing(pl.col(f"{name}_late")) for name in owner)
-    same &= pl.col("owner_domain_id").eq_missing(pl.col("owner_domain_id_late")) | pl.col("owner_domain_id_late").is_null()
+    domain, domain_late = pl.col("owner_domain_id"), pl.col("owner_domain_id_late")
+    same &= domain.eq_missing(domain_late) | domain_late.is_null()
     is_unproven = (pl.col("owner_scope") == "quarantine") | (pl.col("owner_scope_late") == "quarantine")
     assert both.filter(~same & ~is_unproven).rows() == []
     assert both.filter(same).height > 0.5 * both.height

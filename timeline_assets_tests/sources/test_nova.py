@@ -18,6 +18,7 @@ from timeline_assets.sources.base import Span
 from timeline_assets.topology.intervals import believe
 from timeline_assets_tests.sources.fakecloud import Answer
 from timeline_assets_tests.sources.looks import at, looks, prove, recorded, tell, told_at
+from timeline_assets_tests.sources.recordings import replay, scans
 
 SERVERS, ACTIONS_OF = "compute/v2.1/servers/detail", re.compile(r"compute/v2\.1/servers/([^/]+)/os-instance-actions$")
 NOW = at(300)
@@ -512,6 +513,13 @@ def test_the_move_is_dated_where_it_was_seen_and_bounded_where_it_was_not():
         ("s2", "edge_until", at(0), ["compute1"]),
         ("s2", "edge_since", at(90), ["compute2"]),
     ]
+
+
+def test_the_state_of_its_host_is_not_a_servers_own(cloud, reading):
+    (_, fetched), *_ = replay(nova_servers.SOURCE, cloud, reading)
+    assert fetched.records
+    assert not any("host_status" in record.body for record in fetched.records)
+    assert any("host_status" in str(answer) for answer in scans("nova_servers")[0].answers.values())
 
 
 def test_a_heartbeat_is_nothing_new(cloud, reading):
