@@ -247,16 +247,19 @@ CREATE TABLE raw.latest (
     missing_from timestamp with time zone,
     missing_since timestamp with time zone,
     gone_at timestamp with time zone,
+    ended_at timestamp with time zone,
     raw_ref text NOT NULL
 );
 
 ALTER TABLE raw.latest OWNER TO timeline_owner;
 
-COMMENT ON TABLE raw.latest IS 'The newest version of every record: what the next observation is compared with. Rebuilt from the attempts if lost.';
+COMMENT ON TABLE raw.latest IS 'The newest version of every record: what the next observation is compared with.';
 
 COMMENT ON COLUMN raw.latest.missing_from IS 'The last time it was there, as far as is known';
 
 COMMENT ON COLUMN raw.latest.missing_since IS 'The first complete scan that did not have it; a second one in a row makes it gone';
+
+COMMENT ON COLUMN raw.latest.ended_at IS 'When it was over by its own word, of sources whose listings never show what is gone: a deleted server, a past migration';
 
 CREATE TABLE raw.scans (
     cloud text NOT NULL,
@@ -310,6 +313,16 @@ CREATE TABLE raw.set_aside (
 ALTER TABLE raw.set_aside OWNER TO timeline_owner;
 
 COMMENT ON TABLE raw.set_aside IS 'Records that could not be read or normalized: kept, counted and shown, never in the way of the others.';
+
+CREATE TABLE raw.store (
+    is_only boolean DEFAULT true NOT NULL,
+    store_id uuid DEFAULT gen_random_uuid() NOT NULL,
+    CONSTRAINT store_is_only_check CHECK (is_only)
+);
+
+ALTER TABLE raw.store OWNER TO timeline_owner;
+
+COMMENT ON TABLE raw.store IS 'Which raw store is this database''s: its file timeline-store-id holds the same id. Another''s is refused.';
 
 CREATE TABLE timeline.affected (
     event_id uuid NOT NULL,
@@ -654,6 +667,20 @@ ALTER TABLE ONLY timeline.retention FORCE ROW LEVEL SECURITY;
 ALTER TABLE timeline.retention OWNER TO timeline_owner;
 
 COMMENT ON TABLE timeline.retention IS 'Up to where months of the timeline were dropped: an event from before is not made again.';
+
+CREATE TABLE timeline.taken_back (
+    event_id uuid NOT NULL,
+    occurred_at timestamp with time zone NOT NULL,
+    version integer NOT NULL
+);
+
+ALTER TABLE ONLY timeline.taken_back FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE timeline.taken_back OWNER TO timeline_owner;
+
+COMMENT ON TABLE timeline.taken_back IS 'Events and affected rows that no record gave any more: if one comes again, its attributions are numbered on from here.';
+
+COMMENT ON COLUMN timeline.taken_back.version IS 'Number of its last attribution';
 
 CREATE TABLE timeline.tenant_changes (
     sequence bigint NOT NULL,
@@ -1033,6 +1060,9 @@ ALTER TABLE ONLY raw.scans
 ALTER TABLE ONLY raw.set_aside
     ADD CONSTRAINT set_aside_pkey PRIMARY KEY (cloud, source, sha256, stage);
 
+ALTER TABLE ONLY raw.store
+    ADD CONSTRAINT store_pkey PRIMARY KEY (is_only);
+
 ALTER TABLE ONLY timeline.affected
     ADD CONSTRAINT affected_affected_id_key UNIQUE (affected_id);
 
@@ -1062,6 +1092,9 @@ ALTER TABLE ONLY timeline.quarantine
 
 ALTER TABLE ONLY timeline.retention
     ADD CONSTRAINT retention_pkey PRIMARY KEY (is_only);
+
+ALTER TABLE ONLY timeline.taken_back
+    ADD CONSTRAINT taken_back_pkey PRIMARY KEY (event_id);
 
 ALTER TABLE ONLY timeline.tenant_changes
     ADD CONSTRAINT tenant_changes_pkey PRIMARY KEY (sequence);
@@ -1199,6 +1232,8 @@ CREATE POLICY pipeline ON timeline.quarantine TO timeline_writer USING (true) WI
 
 CREATE POLICY pipeline ON timeline.retention TO timeline_writer USING (true) WITH CHECK (true);
 
+CREATE POLICY pipeline ON timeline.taken_back TO timeline_writer USING (true) WITH CHECK (true);
+
 CREATE POLICY pipeline ON timeline.tenant_changes TO timeline_writer USING (true) WITH CHECK (true);
 
 CREATE POLICY pipeline ON timeline.tenant_coverage TO timeline_writer USING (true) WITH CHECK (true);
@@ -1260,6 +1295,8 @@ CREATE POLICY security ON timeline.events FOR SELECT TO timeline_security USING 
 CREATE POLICY security ON timeline.tenant_changes FOR SELECT TO timeline_security USING (true);
 
 CREATE POLICY security ON timeline.tenant_events FOR SELECT TO timeline_security USING (true);
+
+ALTER TABLE timeline.taken_back ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY tenant ON timeline.tenant_coverage FOR SELECT TO timeline_tenant USING ((cloud = ANY (( SELECT access.my_clouds() AS my_clouds)::text[])));
 
@@ -1371,6 +1408,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE raw.scans TO timeline_writer;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE raw.set_aside TO timeline_writer;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE raw.store TO timeline_writer;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE timeline.affected TO timeline_writer;
 GRANT SELECT ON TABLE timeline.affected TO timeline_provider;
 
@@ -1396,17 +1435,98 @@ GRANT SELECT ON TABLE timeline.quarantine TO timeline_provider;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE timeline.retention TO timeline_writer;
 GRANT SELECT ON TABLE timeline.retention TO timeline_provider;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE timeline.taken_back TO timeline_writer;
+
 GRANT SELECT,INSERT ON TABLE timeline.tenant_changes TO timeline_writer;
 GRANT SELECT ON TABLE timeline.tenant_changes TO timeline_provider;
-GRANT SELECT ON TABLE timeline.tenant_changes TO timeline_tenant;
+
+GRANT SELECT(sequence) ON TABLE timeline.tenant_changes TO timeline_tenant;
+
+GRANT SELECT(cloud) ON TABLE timeline.tenant_changes TO timeline_tenant;
+
+GRANT SELECT(tenant_domain_id) ON TABLE timeline.tenant_changes TO timeline_tenant;
+
+GRANT SELECT(tenant_project_id) ON TABLE timeline.tenant_changes TO timeline_tenant;
+
+GRANT SELECT(operation) ON TABLE timeline.tenant_changes TO timeline_tenant;
+
+GRANT SELECT(event_id) ON TABLE timeline.tenant_changes TO timeline_tenant;
+
+GRANT SELECT(visibility) ON TABLE timeline.tenant_changes TO timeline_tenant;
+
+GRANT SELECT(changed_at) ON TABLE timeline.tenant_changes TO timeline_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE timeline.tenant_coverage TO timeline_writer;
 GRANT SELECT ON TABLE timeline.tenant_coverage TO timeline_provider;
-GRANT SELECT ON TABLE timeline.tenant_coverage TO timeline_tenant;
+
+GRANT SELECT(cloud) ON TABLE timeline.tenant_coverage TO timeline_tenant;
+
+GRANT SELECT(service) ON TABLE timeline.tenant_coverage TO timeline_tenant;
+
+GRANT SELECT(window_start) ON TABLE timeline.tenant_coverage TO timeline_tenant;
+
+GRANT SELECT(window_end) ON TABLE timeline.tenant_coverage TO timeline_tenant;
+
+GRANT SELECT(status) ON TABLE timeline.tenant_coverage TO timeline_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE timeline.tenant_events TO timeline_writer;
 GRANT SELECT ON TABLE timeline.tenant_events TO timeline_provider;
-GRANT SELECT ON TABLE timeline.tenant_events TO timeline_tenant;
+
+GRANT SELECT(event_id) ON TABLE timeline.tenant_events TO timeline_tenant;
+
+GRANT SELECT(cloud) ON TABLE timeline.tenant_events TO timeline_tenant;
+
+GRANT SELECT(region) ON TABLE timeline.tenant_events TO timeline_tenant;
+
+GRANT SELECT(tenant_domain_id) ON TABLE timeline.tenant_events TO timeline_tenant;
+
+GRANT SELECT(tenant_project_id) ON TABLE timeline.tenant_events TO timeline_tenant;
+
+GRANT SELECT(relation) ON TABLE timeline.tenant_events TO timeline_tenant;
+
+GRANT SELECT(visibility) ON TABLE timeline.tenant_events TO timeline_tenant;
+
+GRANT SELECT(event_type) ON TABLE timeline.tenant_events TO timeline_tenant;
+
+GRANT SELECT(category) ON TABLE timeline.tenant_events TO timeline_tenant;
+
+GRANT SELECT(severity) ON TABLE timeline.tenant_events TO timeline_tenant;
+
+GRANT SELECT(outcome) ON TABLE timeline.tenant_events TO timeline_tenant;
+
+GRANT SELECT(phase) ON TABLE timeline.tenant_events TO timeline_tenant;
+
+GRANT SELECT(occurred_at) ON TABLE timeline.tenant_events TO timeline_tenant;
+
+GRANT SELECT(occurred_from) ON TABLE timeline.tenant_events TO timeline_tenant;
+
+GRANT SELECT(occurred_to) ON TABLE timeline.tenant_events TO timeline_tenant;
+
+GRANT SELECT(time_precision) ON TABLE timeline.tenant_events TO timeline_tenant;
+
+GRANT SELECT(ended_at) ON TABLE timeline.tenant_events TO timeline_tenant;
+
+GRANT SELECT(recorded_at) ON TABLE timeline.tenant_events TO timeline_tenant;
+
+GRANT SELECT(resource_type) ON TABLE timeline.tenant_events TO timeline_tenant;
+
+GRANT SELECT(resource_id) ON TABLE timeline.tenant_events TO timeline_tenant;
+
+GRANT SELECT(resource_name) ON TABLE timeline.tenant_events TO timeline_tenant;
+
+GRANT SELECT(related) ON TABLE timeline.tenant_events TO timeline_tenant;
+
+GRANT SELECT(changes) ON TABLE timeline.tenant_events TO timeline_tenant;
+
+GRANT SELECT(actor_user_id) ON TABLE timeline.tenant_events TO timeline_tenant;
+
+GRANT SELECT(actor_label) ON TABLE timeline.tenant_events TO timeline_tenant;
+
+GRANT SELECT(request_id) ON TABLE timeline.tenant_events TO timeline_tenant;
+
+GRANT SELECT(title) ON TABLE timeline.tenant_events TO timeline_tenant;
+
+GRANT SELECT(message) ON TABLE timeline.tenant_events TO timeline_tenant;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE timeline.verifications TO timeline_writer;
 GRANT SELECT ON TABLE timeline.verifications TO timeline_provider;

@@ -29,11 +29,15 @@ app.add_typer(commands, name="db")
 ProjectsOption = Annotated[
     list[str] | None, typer.Option("--project", metavar="ID", help="A project: its id, its name, or DOMAIN/NAME.")
 ]
+SubtreesOption = Annotated[
+    list[str] | None,
+    typer.Option("--subtree", metavar="ID", help="A project and all below it, those to come too; as --project."),
+]
 DomainsOption = Annotated[list[str] | None, typer.Option("--domain", metavar="ID", help="A whole domain, by its id.")]
 ProviderOption = Annotated[bool, typer.Option("--provider", help="Everything, as the operator's analysts read it.")]
 SecurityOption = Annotated[bool, typer.Option("--security", help="That, and what only the security team may see.")]
 CloudOption = Annotated[
-    str | None, typer.Option("--cloud", metavar="NAME", help="The cloud of --project and --domain.")
+    str | None, typer.Option("--cloud", metavar="NAME", help="The cloud of --project, --subtree and --domain.")
 ]
 
 
@@ -128,6 +132,7 @@ def grant(
         typer.Argument(metavar="LOGIN", help="The login; a random name if left out, which tells others nothing."),
     ] = None,
     project: ProjectsOption = None,
+    subtree: SubtreesOption = None,
     domain: DomainsOption = None,
     provider: ProviderOption = False,
     security: SecurityOption = False,
@@ -138,13 +143,15 @@ def grant(
     A login that is not there is made; its password is shown this once and kept nowhere.
 
     [dim]$[/] timeline db grant --project acme/production
+    [dim]$[/] timeline db grant --subtree acme/production
     [dim]$[/] timeline db grant analyst --provider
     """
     with opened(settings_of(context)) as database:
-        scopes = _scopes(context, database, project, domain, provider, security, cloud)
+        scopes = _scopes(context, database, project, subtree, domain, provider, security, cloud)
         if not scopes:
             raise ConfigurationError(
-                "nothing to grant", remedy="Say what the login may read: --project ID, --domain ID or --provider."
+                "nothing to grant",
+                remedy="Say what the login may read: --project ID, --subtree ID, --domain ID or --provider.",
             )
         name = f"reader_{secrets.token_hex(4)}" if login is None else login
         password = access.grant(database, name, scopes)
@@ -162,6 +169,7 @@ def revoke(
     context: typer.Context,
     login: Annotated[str, typer.Argument(metavar="LOGIN")],
     project: ProjectsOption = None,
+    subtree: SubtreesOption = None,
     domain: DomainsOption = None,
     provider: ProviderOption = False,
     security: SecurityOption = False,
@@ -172,7 +180,7 @@ def revoke(
     [dim]$[/] timeline db revoke reader_3f2a9c1e
     """
     with opened(settings_of(context)) as database:
-        scopes = _scopes(context, database, project, domain, provider, security, cloud)
+        scopes = _scopes(context, database, project, subtree, domain, provider, security, cloud)
         taken = access.revoke(database, login, scopes or None)
     say(f"{taken} {'grant' if taken == 1 else 'grants'} of {login} taken back.")
 
@@ -181,14 +189,18 @@ def _scopes(
     context: typer.Context,
     database: Database,
     projects: list[str] | None,
+    subtrees: list[str] | None,
     domains: list[str] | None,
     provider: bool,
     security: bool,
     cloud: str | None,
 ) -> list[Scope]:
     with database.connect("provider") as connection:
-        found = [names.project(connection, asked, cloud=cloud) for asked in projects or ()]
-    scopes = [Scope("project", named.cloud, named.id) for named in found]
+        scopes = [
+            Scope(kind, named.cloud, named.id)
+            for kind, given in (("project", projects), ("subtree", subtrees))
+            for named in [names.project(connection, asked, cloud=cloud) for asked in given or ()]
+        ]
     if domains:
         settings = settings_of(context)
         if cloud is None and len(settings.clouds) > 1:

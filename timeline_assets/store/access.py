@@ -1,8 +1,11 @@
 """Logins for people: who may read what, granted and taken back.
 
-A login reads the provider's view, or its own projects and domains. The scope is rows of `access.grants` and
-`access.projects` bound to the login's name, read by the policies through `session_user`; the login's group decides
-which policy (sql/migrations/0004): one project, or several projects and domains. No login is in two groups.
+A login reads the provider's view, or its own projects, subtrees of projects and domains. The scope is rows of
+`access.grants` and `access.projects` bound to the login's name, read by the policies through `session_user`; the
+login's group decides which policy (sql/migrations/0004): one project, or several projects and domains. No login is in
+two groups.
+
+What a subtree comes to is settled again whenever the topology learns of a project's parent.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from psycopg import sql
 from timeline_assets.errors import ConfigurationError, DatabaseError
 from timeline_assets.store.database import Database
 
-Kind = Literal["provider", "security", "project", "domain"]
+Kind = Literal["provider", "security", "project", "subtree", "domain"]
 
 GROUPS = ("timeline_provider", "timeline_security", "timeline_project_reader", "timeline_scope_reader")
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -37,7 +40,8 @@ CONNECTIONS = 10
 
 @dataclass(frozen=True)
 class Scope:
-    """What a grant opens: everything (`provider`, `security`), or a project or domain of one cloud by its id."""
+    """What a grant opens: everything (`provider`, `security`), or of one cloud, by its id, a project, a project with
+    all below it (`subtree`), or a domain."""
 
     kind: Kind
     cloud: str | None = None
@@ -112,11 +116,37 @@ def grants(connection: psycopg.Connection, login: str) -> list[Scope]:
     return [Scope(*row) for row in rows]
 
 
+# A child that was deleted keeps its last parent: what it had is still read.
+_SUBTREES = """
+with recursive below as (
+    select login, cloud, scope_id as project_id from access.grants
+    where kind = 'subtree' and revoked_at is null and (%(login)s::text is null or login = %(login)s)
+    union
+    select b.login, b.cloud, e.from_id from below b join topology.edges e
+        on e.to_id = b.project_id and e.relation = 'child_of' and e.cloud = b.cloud and e.from_type = 'project'
+    where e.recorded_to is null and (e.valid_to is null or e.ending = 'gone')
+), wanted as (
+    select login, cloud, project_id from below
+    union select login, cloud, scope_id from access.grants where kind = 'project' and revoked_at is null
+), gone as (
+    delete from access.projects p where p.login in (select login from below) and not exists (
+        select from wanted w where (w.login, w.cloud, w.project_id) = (p.login, p.cloud, p.project_id))
+)
+insert into access.projects (login, cloud, project_id) select login, cloud, project_id from below
+on conflict do nothing"""
+
+
+def settle_subtrees(connection: psycopg.Connection) -> None:
+    """What the open subtree grants come to by the topology as it is now; in the pipeline's transaction."""
+    _lock(connection)
+    connection.execute(_SUBTREES, {"login": None})
+
+
 def _settle(connection: psycopg.Connection, login: str) -> None:
     """Make projects, groups and the right to log in what the open grants say."""
     held = grants(connection, login)
     kinds = {scope.kind for scope in held}
-    if kinds & {"provider", "security"} and kinds & {"project", "domain"}:
+    if kinds & {"provider", "security"} and kinds & {"project", "subtree", "domain"}:
         raise ConfigurationError(
             f"the login {login!r} cannot be a tenant's and the provider's at once",
             remedy="Give the other scope to a login of its own.",
@@ -127,6 +157,9 @@ def _settle(connection: psycopg.Connection, login: str) -> None:
         where login = %s and kind = 'project' and revoked_at is null""",
         [login],
     )
+    if "subtree" in kinds:
+        connection.execute("set local role timeline_writer")  # the topology is not the owner's to read
+        connection.execute(_SUBTREES, {"login": login})
     connection.execute("reset role")
     wanted = _group(held)
     name = sql.Identifier(login)

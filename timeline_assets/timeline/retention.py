@@ -51,7 +51,7 @@ def _delete_some(connection: psycopg.Connection, before: datetime) -> int:
         select event_id from timeline.event_keys where occurred_at < %s limit %s""",
         (before, BATCH),
     )
-    rows = 0
+    rows = connection.execute("delete from timeline.taken_back where occurred_at < %s", (before,)).rowcount
     for table in ("contributions", "quarantine", "awaits", "walked", "affected", "event_keys"):
         rows += connection.execute(
             f"delete from timeline.{table} t using old_events o where t.event_id = o.event_id"  # noqa: S608 - ours

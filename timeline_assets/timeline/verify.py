@@ -134,7 +134,17 @@ INVARIANTS: Mapping[str, str] = {
         select t.event_id::text || ' ' || coalesce(t.tenant_project_id, t.tenant_domain_id) as key
         from timeline.tenant_events t
         left join timeline.events e on e.event_id = t.event_id and e.occurred_at = t.occurred_at
-        where t.cloud = %(cloud)s and (e.event_id is null or e.owner_scope = 'quarantine')""",
+        where t.cloud = %(cloud)s and t.relation = 'owner' and (e.event_id is null or e.owner_scope = 'quarantine')""",
+    "affected rows without the event and the attribution behind them, or the other way round": """
+        select coalesce(t.event_id, a.affected_id)::text as key
+        from (select * from timeline.tenant_events where cloud = %(cloud)s and relation = 'affected') t
+        full join (select a.* from timeline.affected a join timeline.event_keys k using (event_id)
+                where k.cloud = %(cloud)s and a.is_current) a
+            on a.affected_id = t.event_id and a.occurred_at = t.occurred_at
+            and a.tenant_project_id = t.tenant_project_id
+        left join timeline.attributions o on o.event_id = a.affected_id and o.version = a.version
+            and o.valid_at = a.occurred_at and o.rule = 'fan_out' and o.owner_project_id = t.tenant_project_id
+        where t.event_id is null or a.event_id is null or o.event_id is null""",
     "tenants' rows that say something else than their event": """
         select t.event_id::text || ' ' || coalesce(t.tenant_project_id, t.tenant_domain_id) as key
         from timeline.tenant_events t
@@ -225,7 +235,8 @@ def verify(pipeline: Pipeline, cloud: str) -> Verification:
         (pending,) = connection.execute(
             """select (select count(*) from raw.attempts where cloud = %(cloud)s and replaced_by is null
                            and (normalized_at is null or absorbed_at is null or resolved_at is null))
-                    + (select count(*) from topology.touched where cloud = %(cloud)s)""",
+                    + (select count(*) from topology.touched where cloud = %(cloud)s)
+                    + (select count(*) from topology.touched_ends where cloud = %(cloud)s)""",
             {"cloud": cloud},
         ).fetchone()
         tables = {one.table: _parts(connection, one, cloud) for one in HASHED}

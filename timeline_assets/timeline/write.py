@@ -153,6 +153,13 @@ def retract(connection: psycopg.Connection, condition: sql.Composable) -> int:
             "delete from timeline.events e using retracted r "
             "where e.event_id = r.event_id and e.occurred_at = r.occurred_at"
         )
+        cursor.execute(
+            """insert into timeline.taken_back
+            select event_id, k.occurred_at, k.attribution from timeline.event_keys k join retracted using (event_id)
+            union all
+            select affected_id, a.occurred_at, version from timeline.affected a join retracted using (event_id)
+            on conflict (event_id) do update set occurred_at = excluded.occurred_at, version = excluded.version"""
+        )
         for table in ("event_keys", "quarantine", "awaits", "walked", "affected", "contributions"):
             cursor.execute(
                 sql.SQL("delete from {} t using retracted r where t.event_id = r.event_id").format(
@@ -196,6 +203,8 @@ insert into timeline.attributions (event_id, version, valid_at, owner_scope, own
     confidence,
                                    path, evidence, topology_recorded_at, reason, run_id)
 """
+# An event that comes again after it was taken back has attributions already.
+_FIRST_VERSION = "1 + coalesce((select version from timeline.taken_back b where b.event_id = {}), 0)"
 _CHANGES = """insert into timeline.tenant_changes
     (cloud, tenant_domain_id, tenant_project_id, operation, event_id, visibility, changed_at)"""
 _CHANGE = f"cloud, tenant_domain_id, tenant_project_id, '{{}}', event_id, visibility, {RECORDED_AT}"
@@ -215,14 +224,14 @@ def _insert_new(cursor: psycopg.Cursor, context: dict) -> Written:
     cursor.execute(
         f"""insert into timeline.event_keys (event_id, occurred_at, cloud, {", ".join(HEAD_COLUMNS)}, attribution,
             rule, confidence)
-        select event_id, occurred_at, cloud, {", ".join(HEAD_COLUMNS)}, 1, rule, confidence from incoming
-            where is_new"""
+        select event_id, occurred_at, cloud, {", ".join(HEAD_COLUMNS)}, {_FIRST_VERSION.format("i.event_id")}, rule,
+            confidence from incoming i where is_new"""
     )
     cursor.execute(f"{_INSERT_EVENTS} select {', '.join(EVENT_COLUMNS)}, now() from incoming where is_new")
     cursor.execute(
-        f"""{_INSERT_ATTRIBUTIONS} select event_id, 1, occurred_at, owner_scope, owner_domain_id, owner_project_id,
-            rule,
-        confidence, path, evidence, %(pin)s, reason, %(run_id)s from incoming where is_new""",
+        f"""{_INSERT_ATTRIBUTIONS} select event_id, {_FIRST_VERSION.format("i.event_id")}, occurred_at,
+            owner_scope, owner_domain_id, owner_project_id, rule, confidence, path, evidence, %(pin)s, reason,
+            %(run_id)s from incoming i where is_new""",
         context,
     )
     cursor.execute("drop table if exists upserted")
@@ -370,8 +379,8 @@ def _keep_affected(cursor: psycopg.Cursor, context: dict, events: str) -> None:
                 insert into timeline.affected as a (event_id, tenant_project_id, tenant_domain_id, affected_id,
                     occurred_at, related, confidence, version, is_current)
                 select s.event_id, s.tenant_project_id, s.tenant_domain_id, s.row_id,
-                    date_trunc('minute', i.occurred_at), s.related, s.confidence, 1 + coalesce((
-                        select max(version) from timeline.attributions o where o.event_id = s.row_id), 0), true
+                    date_trunc('minute', i.occurred_at), s.related, s.confidence,
+                    {_FIRST_VERSION.format("s.row_id")}, true
                 from shares s join concerned using (event_id) join incoming i using (event_id)
                 where s.relation = 'affected'
                 on conflict (event_id, tenant_project_id) do update set tenant_domain_id = excluded.tenant_domain_id,

@@ -15,6 +15,7 @@ import polars as pl
 import psycopg
 
 from timeline_assets.normalize.schema import EVIDENCE, TRANSFERABLE
+from timeline_assets.store.access import settle_subtrees
 from timeline_assets.store.copy import copy_frame, read_frame
 from timeline_assets.topology.intervals import CONFLICTS, EDGES, KEY, OWNERSHIP, RESOURCES, believe
 
@@ -201,6 +202,7 @@ def revise(
         how many rows were opened and closed, by table.
     """
     opened, closed = dict.fromkeys(TABLES, 0), dict.fromkeys(TABLES, 0)
+    is_other_tree = False
     for part in range(_concern(connection, resources, params, recorded_at)):
         claims = _of_part(connection, part, "claims", EVIDENCE)
         changes, ends = [], []
@@ -213,8 +215,11 @@ def revise(
             changes.append(_spans(table, outdated, new))
             if table == "edges":
                 ends.append(_far_spans(outdated, new))
+                is_other_tree |= any((rows["relation"] == "child_of").any() for rows in (outdated, new))
         _report(connection, "touched", pl.concat(changes))
         _report(connection, "touched_ends", pl.concat(ends))
+    if is_other_tree:
+        settle_subtrees(connection)
     return opened, closed
 
 

@@ -8,7 +8,9 @@ import pytest
 from timeline_assets.errors import ConfigurationError
 from timeline_assets.store import access
 from timeline_assets.store.access import Scope
+from timeline_assets.topology.merge import merge
 from timeline_assets_tests.cli.conftest import CLOUD
+from timeline_assets_tests.making import claims
 
 
 @pytest.fixture
@@ -174,3 +176,20 @@ def test_taking_back_what_is_not_held_says_what_is(told, name):
     ran = told("db", "revoke", name, "--project", "p-globex")
     assert ran.code == 2
     assert ran.err.splitlines()[-1] == "  It holds: project north/p-acme."
+
+
+def test_a_subtree_is_a_project_with_all_below_it(told, name, database):
+    address = address_in(told("db", "grant", name, "--subtree", "acme/production"))
+    assert rows(address) == ACME
+    child = {"resource_type": "project", "resource_id": "p-globex", "relation": "child_of", "to_type": "project"}
+    edges = claims({**child, "cloud": CLOUD, "claim": "edges", "to_ids": ["p-acme"], "minute": 0})
+    with database.connect("pipeline") as connection:
+        merge(connection, edges)
+    assert rows(address) == ACME + GLOBEX, "what comes under it is read from then on"
+    assert told("db", "revoke", name, "--subtree", "p-acme").out == f"1 grant of {name} taken back.\n"
+    with database.connect("pipeline") as connection:
+        audit = connection.execute(
+            "select kind, scope_id, revoked_at is not null from access.grants where login = %s", [name]
+        )
+        assert audit.fetchall() == [("subtree", "p-acme", True)]
+        assert connection.execute("select * from access.projects where login = %s", [name]).fetchall() == []

@@ -92,9 +92,8 @@ class Cloud:
 
     def rows(self, project: str, columns: str = "*", where: str = "true") -> list[dict[str, Any]]:
         """What a login of one project selects of its events."""
-        query = (
-            f"select {columns} from timeline.tenant_events where {where} order by occurred_at, relation, event_type, resource_id"
-        )
+        order = "occurred_at, relation, event_type, resource_id"
+        query = f"select {columns} from timeline.tenant_events where {where} order by {order}"
         return self.ask(query, Scope("project", CLOUD, project))
 
     def text(self, *scopes: Scope) -> str:

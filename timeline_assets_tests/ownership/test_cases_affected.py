@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from psycopg import sql
 
 from timeline_assets.sources import (
     cinder_backups,
@@ -21,6 +22,8 @@ from timeline_assets.sources import (
     nova_services,
 )
 from timeline_assets.store.access import Scope
+from timeline_assets.timeline.verify import verify
+from timeline_assets.timeline.write import retract
 from timeline_assets_tests.making import CLOUD, claims, facts
 from timeline_assets_tests.ownership.cloud import (
     BACKEND,
@@ -561,3 +564,32 @@ def test_34_a_grant_of_a_role_on_the_project_itself_is_security_s_too(cloud):
     assert cloud.rows("A") == []
     assert len(cloud.ask("select * from timeline.tenant_events", SECURITY)) == 1
     assert cloud.ask("select * from timeline.tenant_changes", A) == []
+
+
+def test_what_verify_asks_of_a_timeline_holds_with_rows_of_others(cloud):
+    cloud.told(nova_servers.SOURCE, (0, SERVERS))
+    host_down(cloud)
+    hand_over(cloud)
+    cloud.learn(moved("b1", claim="edge_until", second=5))
+    cloud.happen()
+    found = verify(cloud.pipeline, CLOUD)
+    assert (found.pending, found.faults) == (0, ())
+    with cloud.pipeline.connect() as connection:
+        connection.execute("update timeline.affected set is_current = not is_current")
+    assert len(verify(cloud.pipeline, CLOUD).faults) == 1
+
+
+def test_what_is_taken_back_takes_the_rows_of_others_with_it(cloud):
+    cloud.told(nova_servers.SOURCE, (0, SERVERS))
+    host_down(cloud)
+    with cloud.pipeline.connect() as connection:
+        retract(connection, sql.SQL("true"))
+    assert cloud.rows("A") == []
+    news = "select operation, changed_at from timeline.tenant_changes order by sequence"
+    assert [row["operation"] for row in cloud.ask(news, A)] == ["upsert", "retract"]
+    assert {row["changed_at"].second for row in cloud.ask(news, A)} == {0}
+    for table in ("affected", "walked"):
+        with cloud.pipeline.connect() as connection:
+            assert connection.execute(f"select count(*) from timeline.{table}").fetchone() == (0,)
+    host_down(cloud)
+    assert len(cloud.rows("A", where=DOWN)) == 1, "and it can come again"

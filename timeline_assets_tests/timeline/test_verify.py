@@ -150,6 +150,10 @@ BREAKS = {
         from timeline.events where owner_scope = 'quarantine'""",
         1,
     ),
+    "affected rows without the event and the attribution behind them, or the other way round": (
+        "update timeline.tenant_events set relation = 'affected'",
+        2,
+    ),
     "tenants' rows that say something else than their event": (
         "update timeline.tenant_events set severity = 5",
         2,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from timeline_assets.normalize.registry import Affects, EventType, Step
 
-
 #: What others hang on a network that is shared with them: ports, floating IPs, the gateways of their routers.
 NETWORK = Affects(
     "network",
