@@ -274,11 +274,13 @@ def _differences(believed: pl.DataFrame, rows: pl.DataFrame, schema: pl.Schema) 
     lists = [name for name in columns if isinstance(schema[name], pl.List)]
     same = [pl.col(name).list.join("\0") if name in lists else pl.col(name) for name in columns]
     key = columns[:3]
-    start = pl.col("valid_from")
+    start, until = pl.col("valid_from"), pl.coalesce(pl.col("^valid_to_from$"), "valid_to")
     marked = [
         frame.with_columns(
             _is_first=start.is_null() | (start == start.min().over(key)),
             _is_last=start.eq_missing(start.max().over(key)),
+            _previous_to=until.shift(1).over(key, order_by="valid_from"),
+            _next_from=start.shift(-1).over(key, order_by="valid_from"),
         )
         for frame in (believed, rows)
     ]
@@ -317,7 +319,7 @@ def _spans(table: str, outdated: pl.DataFrame, new: pl.DataFrame) -> pl.DataFram
     """From when to when the belief about each resource has changed: KEY, `_from`, `_to`; null is without end.
 
     A row that only ended, or ends otherwise, has changed from its first end on. What comes before the first row and
-    after the last is judged by them, so it changes with them.
+    after the last is judged by them, so it changes with them; and what lies between two owners is judged by both.
     """
     changed = pl.concat([outdated.drop("_place"), new]).filter(
         (table != "resources") | pl.col(new.columns[1]).is_in(TENANTS)
@@ -326,16 +328,14 @@ def _spans(table: str, outdated: pl.DataFrame, new: pl.DataFrame) -> pl.DataFram
     until = pl.col("valid_to_from") if "valid_to_from" in new.columns else pl.col("valid_to")
     is_other_end = pl.len() == 2
     is_alone = pl.lit(table == "conflicts")  # says nothing about any other time
+    is_between = pl.lit(table == "ownership")
+    start = pl.when(is_between).then(pl.col("_previous_to").min()).otherwise(pl.col("valid_from").first())
+    end = pl.when(is_between).then(pl.col("_next_from").max()).otherwise(pl.col("valid_to").max())
     return (
         changed.group_by([name for name in beginning if not name.startswith("_")])
         .agg(
-            _from=pl.when(is_other_end)
-            .then(until.min())
-            .when(~pl.col("_is_first").any() | is_alone)
-            .then(pl.col("valid_from").first()),
-            _to=pl.when((~pl.col("_is_last").any() | is_alone) & pl.col("valid_to").is_not_null().all()).then(
-                pl.col("valid_to").max()
-            ),
+            _from=pl.when(is_other_end).then(until.min()).when(~pl.col("_is_first").any() | is_alone).then(start),
+            _to=pl.when((~pl.col("_is_last").any() | is_alone) & pl.col("valid_to").is_not_null().all()).then(end),
         )
         .select(*(pl.col(name).alias(key) for name, key in zip(new.columns[:3], KEY, strict=True)), "_from", "_to")
     )

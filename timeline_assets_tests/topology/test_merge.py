@@ -264,11 +264,11 @@ def test_a_cloud_has_one_writer_at_a_time_and_another_cloud_is_not_in_its_way(da
             [volume("owner", 5, project_id="B")],
             [("volume", 2, None)],
         ),
-        # an owner between two concerns what lies between them
+        # an owner between two concerns all that lies between them: who may have owned it there is now another question
         (
             [volume("owner", 1, project_id="A"), volume("owner", 9, project_id="B")],
             [volume("owner", 5, project_id="C")],
-            [("volume", 5, 5)],
+            [("volume", 1, 9)],
         ),
         # the name of a tenant decides whose its events are, another name does not
         (
@@ -300,9 +300,10 @@ def test_an_end_that_moves_concerns_what_came_after_it_as_well(connection: psyco
 
 
 def test_a_report_that_was_not_taken_is_widened(connection: psycopg.Connection) -> None:
-    merge(connection, frame([volume("owner", 1, project_id="A"), volume("owner", 9, project_id="B")]))
+    known = ((1, "A"), (3, "B"), (5, "C"), (9, "D"))
+    merge(connection, frame([volume("owner", when, project_id=owner) for when, owner in known]))
     connection.execute("delete from topology.touched")
-    merge(connection, frame([volume("owner", 5, project_id="C")]))
-    merge(connection, frame([volume("owner", 3, project_id="D")]))
+    merge(connection, frame([volume("owner", 4, project_id="E")]))
+    merge(connection, frame([volume("owner", 2, project_id="F")]))
     rows = read_frame(connection, "select * from topology.touched")
-    assert minutes(rows, "changed_from", "changed_to") == [(3, 5)]
+    assert minutes(rows, "changed_from", "changed_to") == [(1, 5)]
