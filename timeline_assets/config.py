@@ -151,8 +151,10 @@ class Settings(_Model):
 
     @property
     def raw_url(self) -> str:
-        """Root of the raw store."""
-        return self.store.raw_url or str(self.state_dir / "raw")
+        """Root of the raw store; the recorded cloud's lies in a folder of its own below the configured one."""
+        if self.store.raw_url is None:
+            return str(self.state_dir / "raw")
+        return f"{self.store.raw_url.rstrip('/')}/{DEMO}" if self.is_demo else self.store.raw_url
 
     def first_window(self) -> datetime:
         """Start of the partitions: the configured one, else the one remembered at the first start."""

@@ -51,10 +51,28 @@ def open_pipeline(settings: Settings) -> Iterator[Pipeline]:
     """The pipeline of a configuration: its database reachable (the embedded one started or joined) and migrated.
 
     Raises:
-        ConfigurationError: a URL is malformed.
+        ConfigurationError: a URL is malformed, or the raw store is another database's.
         DatabaseError: the database cannot be reached, is too old, or cannot be migrated.
+        RawStoreError: the raw store cannot be read, or not be made.
     """
     with open_database(settings) as database:
         if pending(database):
             migrate(database)
-        yield Pipeline(settings, database, RawStore.of(settings))
+        yield Pipeline(settings, database, own_store(settings, database))
+
+
+def own_store(settings: Settings, database: Database) -> RawStore:
+    """The configured raw store, which is this database's and no other's from now on.
+
+    Two databases on one store would each take the other's files for nobody's.
+
+    Raises:
+        ConfigurationError: it is another database's.
+        RawStoreError: it cannot be read, or not be made.
+    """
+    with database.connect("pipeline") as connection:
+        connection.execute("insert into raw.store default values on conflict do nothing")
+        (store_id,) = connection.execute("select store_id::text from raw.store").fetchone()
+    raw = RawStore.of(settings)
+    raw.claim(store_id)
+    return raw

@@ -28,6 +28,7 @@ import psycopg
 from timeline_assets.config import Settings, inherited
 from timeline_assets.demo import client as recorded_cloud
 from timeline_assets.errors import DatabaseError, TimelineError
+from timeline_assets.pipeline import own_store
 from timeline_assets.sources import named
 from timeline_assets.sources.openstack import CODES, connect
 from timeline_assets.store.database import Database, open_database
@@ -133,6 +134,9 @@ def _start(
 
     applied = migrate(database)
     _step(say, "tables", f"{len(applied)} migrations applied" if applied else "up to date")
+
+    raw = own_store(settings, database)
+    _step(say, "raw store", raw.url)
 
     home = settings.state_dir / "dagster"
     home.mkdir(exist_ok=True)

@@ -4,6 +4,12 @@ create schema raw;
 comment on schema raw is 'What was fetched and where it lies: attempts, latest records, scans, records set aside. Pipeline only.';
 grant usage on schema raw to timeline_writer;
 
+create table raw.store (
+    is_only         boolean primary key default true check (is_only),
+    store_id        uuid not null default gen_random_uuid()
+);
+comment on table raw.store is 'Which raw store is this database''s: its file timeline-store-id holds the same id. Another''s is refused.';
+
 create table raw.scans (
     cloud               text not null,
     source              text not null,
@@ -39,13 +45,15 @@ create table raw.latest (
     missing_from    timestamptz,
     missing_since   timestamptz,
     gone_at         timestamptz,
+    ended_at        timestamptz,
     raw_ref         text not null,
     primary key (cloud, source, key)
 );
 create index latest_observed on raw.latest (cloud, source, observed_at);
-comment on table raw.latest is 'The newest version of every record: what the next observation is compared with. Rebuilt from the attempts if lost.';
+comment on table raw.latest is 'The newest version of every record: what the next observation is compared with.';
 comment on column raw.latest.missing_from is 'The last time it was there, as far as is known';
 comment on column raw.latest.missing_since is 'The first complete scan that did not have it; a second one in a row makes it gone';
+comment on column raw.latest.ended_at is 'When it was over by its own word, of sources whose listings never show what is gone: a deleted server, a past migration';
 
 create table raw.attempts (
     attempt_id      bigint generated always as identity primary key,

@@ -68,7 +68,7 @@ class Reading:
     """What one read proves. `attempted_at` is our clock when it began, all else the source's time.
 
     The state shown is one between `started_at` and `finished_at`; changes up to `read_to` are in it. `gap` is the code
-    of why it proves nothing.
+    of why it proves nothing, `doubt` that of why a whole listing is not `is_complete` all the same.
     """
 
     attempted_at: datetime
@@ -79,6 +79,7 @@ class Reading:
     requests: int = 0
     cursor: Mapping | None = None
     gap: str | None = None
+    doubt: str | None = None
     detail: str | None = None
 
 
@@ -178,7 +179,8 @@ def record_read(
         if reading.is_complete:
             _record_scan(place, reading, stood, longest_between_scans(place.source, settings))
         else:
-            _mark_gap(place, window, reading.attempted_at, reading.gap or "scan_incomplete", reading.detail)
+            code = reading.gap or reading.doubt or "scan_incomplete"
+            _mark_gap(place, window, reading.attempted_at, code, reading.detail)
         _count_rows(place, added)
     _record_standing(place, window, reading, stood)
     refresh_tenants(place, _touched(place, window, reading, stood, added))
@@ -377,16 +379,17 @@ def _record_standing(place: Place, window: Window, reading: Reading, stood: Stan
     is_next = reading.finished_at in window or (stood.read_to is not None and window.start <= stood.read_to)
     place.connection.execute(
         """insert into raw.scans as s (cloud, source, last_attempt_at, last_success_at, last_complete_from,
-            last_complete_at, first_complete_at, read_to, requests, reason, detail, cursor)
+            last_complete_at, first_complete_at, read_to, requests, failures, reason, detail, cursor)
         values (%(cloud)s, %(source)s, %(at)s, %(success)s, %(from)s, %(complete)s, %(complete)s, %(to)s, %(requests)s,
-            %(reason)s, %(detail)s, coalesce(%(cursor)s::jsonb, '{}'))
+            %(failures)s, %(reason)s, %(detail)s, coalesce(%(cursor)s::jsonb, '{}'))
         on conflict (cloud, source) do update set
             last_attempt_at = greatest(s.last_attempt_at, excluded.last_attempt_at),
             last_success_at = greatest(s.last_success_at, excluded.last_success_at),
             last_complete_from = coalesce(excluded.last_complete_from, s.last_complete_from),
             last_complete_at = coalesce(excluded.last_complete_at, s.last_complete_at),
             first_complete_at = coalesce(s.first_complete_at, excluded.first_complete_at),
-            read_to = greatest(s.read_to, excluded.read_to), requests = s.requests + excluded.requests, failures = 0,
+            read_to = greatest(s.read_to, excluded.read_to), requests = s.requests + excluded.requests,
+            failures = case when excluded.failures > 0 then s.failures + 1 else 0 end,
             reason = excluded.reason, detail = excluded.detail, cursor = coalesce(%(cursor)s::jsonb, s.cursor)""",
         {
             **place.name,
@@ -396,7 +399,9 @@ def _record_standing(place: Place, window: Window, reading: Reading, stood: Stan
             "complete": reading.finished_at if is_scan else None,
             "to": reading.read_to if is_good and is_next else None,
             "requests": reading.requests,
-            "reason": reading.gap,
+            # it came back and proves nothing: that is as good as a failure, for whoever watches and for the service
+            "failures": 0 if is_good else 1,
+            "reason": reading.gap or reading.doubt,
             "detail": reading.detail,
             "cursor": None if reading.cursor is None else Jsonb(dict(reading.cursor)),
         },

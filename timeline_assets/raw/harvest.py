@@ -5,7 +5,9 @@ observations in an attempt of the window that holds its cursor time, whichever w
 transaction, alone at its source, notes attempts, newest versions, and coverage: a harvest that is killed leaves at most
 files that count for nothing, and repeating it loses and doubles nothing.
 
-A record is gone when two complete scans in a row lack it. What was stored stays, whatever the source forgets.
+A record is gone when two complete scans in a row lack it. One that is listed and cannot be read is there; where an
+answer does not even say which record it is, the scan proves no record missing. What was stored stays, whatever the
+source forgets.
 """
 
 from __future__ import annotations
@@ -35,6 +37,8 @@ from timeline_assets.store.copy import copy_frame, read_frame
 
 #: Clocks that differ by less are taken as equal: a server's `Date` has whole seconds only.
 LEAST_SKEW = timedelta(seconds=5)
+#: Why a whole listing proves nothing missing: it holds answers that do not say which record they are.
+KEYLESS = "keyless_answers"
 
 Clock = Callable[[], datetime]
 
@@ -185,6 +189,8 @@ def fetch(
         fetched,
         records=spool,
         malformed=[],
+        # a past window is read beside the present one, whose memory is the source's
+        cursor=fetched.cursor if span.is_open else None,
         requests=max(fetched.requests, getattr(reader, "requests", 0)),
         started_at=started_at + skew,
         finished_at=clock() + skew,
@@ -212,15 +218,22 @@ def reader_of(pipeline: Pipeline, cloud: str, source: Source, connection: Any = 
 
 
 def latest(
-    pipeline: Pipeline, cloud: str, source: str, *, after: str | None = None, limit: int | None = None
+    pipeline: Pipeline,
+    cloud: str,
+    source: str,
+    *,
+    after: str | None = None,
+    limit: int | None = None,
+    since: datetime | None = None,
 ) -> pl.DataFrame:
     """Newest versions of the live records of a source, by key: `key`, `body`; see :class:`Reader`."""
     with pipeline.connect() as connection:
         return read_frame(
             connection,
             """select key, body from raw.latest where cloud = %(cloud)s and source = %(source)s and gone_at is null
-                and key > %(after)s order by key limit %(limit)s""",
-            {"cloud": cloud, "source": source, "after": after or "", "limit": limit},
+                and (ended_at is null or %(since)s::timestamptz is null or ended_at >= %(since)s) and key > %(after)s
+                order by key limit %(limit)s""",
+            {"cloud": cloud, "source": source, "after": after or "", "limit": limit, "since": since},
         )
 
 
@@ -283,6 +296,8 @@ class _Harvest:
     reading: Reading
     stood: Standing
     keys: list[pl.Series] = field(default_factory=list)
+    unreadable: list[pl.Series] = field(default_factory=list)
+    written: list[str] = field(default_factory=list)
     added: dict[Window, int] = field(default_factory=dict)
     new: int = 0
     updated: int = 0
@@ -327,23 +342,31 @@ def _store(
     spool = fetched.records
     if not isinstance(spool, Spool):
         spool = Spool(spool, fetched.malformed, now=attempted_at, chunk_rows=pipeline.settings.harvest.chunk_rows)
+    if reading.is_complete and spool.nameless:
+        reading = replace(
+            reading,
+            is_complete=False,
+            doubt=KEYLESS,
+            detail=f"{spool.nameless} answers do not say which record they are: nothing is proven to be missing",
+        )
     with pipeline.connect() as connection:
         place = Place(connection, cloud, source)
         coverage.lock(place)
         at_work = _Harvest(pipeline, place, window, reading, coverage.standing(place))
-        for frame in spool.frames():
-            observations = _observations(at_work, frame)
-            if is_poll and not observations.is_empty():
+        with _undoing(at_work):
+            for frame in spool.frames():
+                observations = _observations(at_work, frame)
+                if is_poll and not observations.is_empty():
+                    connection.rollback()
+                    return None
+                _keep(at_work, observations)
+                _set_aside(at_work, frame.filter(pl.col("reason").is_not_null()))
+            gone = _gone(at_work)
+            if is_poll and not gone.is_empty():
                 connection.rollback()
                 return None
-            _keep(at_work, observations)
-            _set_aside(at_work, frame.filter(pl.col("reason").is_not_null()))
-        gone = _gone(at_work)
-        if is_poll and not gone.is_empty():
-            connection.rollback()
-            return None
-        _keep(at_work, gone)
-        known = coverage.record_read(place, window, reading, at_work.added, pipeline.settings.harvest)
+            _keep(at_work, gone)
+            known = coverage.record_read(place, window, reading, at_work.added, pipeline.settings.harvest)
     seen = pl.concat(at_work.keys).n_unique() if at_work.keys else 0
     return Harvested(
         status=coverage.GAP if reading.gap else known.status,
@@ -359,6 +382,20 @@ def _store(
         requests=reading.requests,
         watermark=reading.read_to,
     )
+
+
+@contextmanager
+def _undoing(at_work: _Harvest) -> Iterator[None]:
+    """Removes what was written if the transaction fails before its end: nobody else will know whose files they are.
+
+    Not where the commit itself fails: then it may have succeeded.
+    """
+    try:
+        yield
+    except Exception:
+        with suppress(RawStoreError):
+            at_work.pipeline.raw.remove(at_work.written)
+        raise
 
 
 def _observations(at_work: _Harvest, frame: pl.DataFrame) -> pl.DataFrame:
@@ -452,16 +489,17 @@ def _keep(at_work: _Harvest, observations: pl.DataFrame) -> None:
     placed = observations.with_columns(_window=_window_start(at_work))
     parts = placed.partition_by("_window", as_dict=True, include_key=False, maintain_order=True)
     starts = [start for (start,) in parts]
-    written = [
-        at_work.pipeline.raw.write_attempt(*at_work.names, Window(start), part) for (start,), part in parts.items()
-    ]
+    written = []
+    for (start,), part in parts.items():
+        written.append(at_work.pipeline.raw.write_attempt(*at_work.names, Window(start), part))
+        at_work.written.append(written[-1].path)
     rows = [attempt.observations.height for attempt in written]
     at_work.connection.execute(
         """insert into raw.attempts (cloud, source, window_start, path, rows, bytes)
         select %s, %s, a.* from unnest(%s::timestamptz[], %s::text[], %s::integer[], %s::bigint[]) as a""",
         (*at_work.names, starts, [a.path for a in written], rows, [a.bytes for a in written]),
     )
-    remember(at_work.connection, pl.concat([attempt.observations for attempt in written]))
+    remember(at_work.connection, at_work.source, pl.concat([attempt.observations for attempt in written]))
     for start, count in zip(starts, rows, strict=True):
         at_work.added[Window(start)] = at_work.added.get(Window(start), 0) + count
 
@@ -473,14 +511,16 @@ def _window_start(at_work: _Harvest) -> pl.Expr:
     return pl.col("cursor_at").dt.truncate("1h").clip(min(first, last), last)
 
 
-def remember(connection: psycopg.Connection, observations: pl.DataFrame) -> None:
+def remember(connection: psycopg.Connection, source: Source, observations: pl.DataFrame) -> None:
     """Make observations the newest versions of their records."""
     is_gone = pl.col("op") == "gone"
+    is_over = pl.lit(False) if source.is_over is None else source.is_over(pl.col("body"))
     newest = observations.select(
         *("cloud", "source", "key", "sha256", "body", "cursor_at", "raw_ref"),
         # when it was found out; `gone_at` says since when
         observed_at=pl.when(is_gone).then("cursor_at").otherwise("observed_at"),
         gone_at=pl.when(is_gone).then("observed_at"),
+        ended_at=pl.when(is_over).then("cursor_at"),
     )
     connection.execute("create temporary table if not exists newest (like raw.latest) on commit drop")
     connection.execute("truncate newest")
@@ -489,7 +529,8 @@ def remember(connection: psycopg.Connection, observations: pl.DataFrame) -> None
         """insert into raw.latest as l select * from newest
         on conflict (cloud, source, key) do update set sha256 = excluded.sha256, body = excluded.body,
             cursor_at = excluded.cursor_at, observed_at = excluded.observed_at, missing_from = null,
-            missing_since = null, gone_at = excluded.gone_at, raw_ref = excluded.raw_ref"""
+            missing_since = null, gone_at = excluded.gone_at, ended_at = excluded.ended_at,
+            raw_ref = excluded.raw_ref"""
     )
 
 
@@ -500,7 +541,7 @@ def _gone(at_work: _Harvest) -> pl.DataFrame:
     if not reading.is_complete or not is_next_scan or at_work.source.shape not in (Shape.SNAPSHOT, Shape.MUTABLE):
         return pl.DataFrame(schema=OBSERVATION)
     values = {
-        "keys": pl.concat(at_work.keys).to_list() if at_work.keys else [],
+        "keys": [key for keys in (*at_work.keys, *at_work.unreadable) for key in keys],
         **at_work.place.name,
         "started_at": reading.started_at,
         "finished_at": reading.finished_at,
@@ -542,6 +583,7 @@ def _set_aside(at_work: _Harvest, rows: pl.DataFrame) -> None:
                 and resolved_at is null and key = any(%s)""",
                 (at, *at_work.names, sorted(readable)),
             )
+    at_work.unreadable.append(rows["key"].drop_nulls())
     at_work.set_aside += rows.height
     write_set_aside(at_work.place, at_work.window, rows, stage="harvest", at=at)
 

@@ -15,18 +15,19 @@ import polars as pl
 
 from timeline_assets.pipeline import Pipeline
 from timeline_assets.raw.coverage import PROVEN, Place, known, lock
-from timeline_assets.raw.harvest import remember
-from timeline_assets.raw.store import derived_path, new_path, window_of
+from timeline_assets.raw.store import attempt_path, derived_path, is_unfinished, new_path, window_of
 from timeline_assets.raw.windows import Window, floor_hour
 from timeline_assets.sources.base import Source
 from timeline_assets.store.copy import read_frame
 
-#: Files younger than this may belong to a harvest that is not yet committed.
+#: Files younger than this may belong to a harvest or a normalizer that has not yet committed.
 ORPHAN_AGE = timedelta(days=1)
+#: Files asked about in one statement.
+BATCH = 50_000
 
 ATTEMPTS = """select attempt_id, window_start, path, rows, bytes, facts_path, evidence_path, normalizer, normalized_at,
     absorbed_at, resolved_at from raw.attempts
-    where cloud = %(cloud)s and source = %(source)s and replaced_by is null"""
+    where cloud = %(cloud)s and source = %(source)s and (replaced_by is not null) = %(is_replaced)s"""
 
 
 @dataclass(frozen=True)
@@ -79,19 +80,28 @@ def retire(pipeline: Pipeline, cloud: str, source: Source, now: datetime) -> Sea
     """
     before = horizon(pipeline, now)
     done = Sealed()
+    values = {"cloud": cloud, "source": source.name, "horizon": before}
+    with pipeline.connect() as connection:
+        place = Place(connection, cloud, source)
+        lock(place)
+        connection.execute(
+            """delete from raw.latest where cloud = %(cloud)s and source = %(source)s
+            and (gone_at < %(horizon)s or ended_at < %(horizon)s)""",
+            values,
+        )
     with pipeline.connect() as connection:
         old = _attempts(Place(connection, cloud, source), "and window_start < %(horizon)s", horizon=before)
     for (start,), _ in old.partition_by("window_start", as_dict=True, maintain_order=True).items():
         part = _retire_window(pipeline, cloud, source, Window(start))
         done = Sealed(*(a + b for a, b in zip(_counts(done), _counts(part), strict=True)))
-    values = {"cloud": cloud, "source": source.name, "horizon": before}
     with pipeline.connect() as connection:
         place = Place(connection, cloud, source)
         lock(place)
+        # a retirement that was killed may have left files; without their attempt's row they would be nobody's
+        _remove_files(pipeline, _attempts(place, "and window_start < %(horizon)s", is_replaced=True, horizon=before))
         for statement in (
             """delete from raw.attempts where cloud = %(cloud)s and source = %(source)s and replaced_by is not null
             and window_start < %(horizon)s""",
-            "delete from raw.latest where cloud = %(cloud)s and source = %(source)s and gone_at < %(horizon)s",
             "delete from raw.set_aside where cloud = %(cloud)s and source = %(source)s and last_seen_at < %(horizon)s",
             """delete from timeline.coverage where cloud = %(cloud)s and source = %(source)s
             and window_start < %(horizon)s""",
@@ -107,30 +117,6 @@ def horizon(pipeline: Pipeline, now: datetime) -> datetime:
     """From when on everything that was read is kept; of what is older, only what still is so."""
     kept = pipeline.settings.retention
     return floor_hour(now - timedelta(days=kept.timeline_days + kept.raw_extra_days))
-
-
-def rebuild_latest(pipeline: Pipeline, cloud: str, source: Source) -> int:
-    """Make the newest version of every record anew from the attempts; returns how many there are.
-
-    Which records a scan has missed once is forgotten, so that a deletion is found one scan later.
-    """
-    with pipeline.connect() as connection:
-        place = Place(connection, cloud, source)
-        lock(place)
-        attempts = _attempts(place)
-        connection.execute("delete from raw.latest where cloud = %s and source = %s", (cloud, source.name))
-        found_at = pl.when(pl.col("op") == "gone").then("cursor_at").otherwise("observed_at")
-        stored = pipeline.raw.scan(attempts["path"].to_list())
-        newest = (
-            stored.with_row_index("_row")
-            .select("key", "raw_ref", "cursor_at", "_row", found_at.alias("_found_at"))
-            .sort("_found_at", "cursor_at", "_row")
-            .unique("key", keep="last")
-            .select("raw_ref")
-        )
-        records = stored.join(newest, on="raw_ref", how="semi").collect()
-        remember(connection, records)
-    return records.height
 
 
 def find(pipeline: Pipeline, raw_ref: str) -> Mapping[str, Any] | None:
@@ -167,21 +153,39 @@ def still_stored(pipeline: Pipeline, raw_refs: pl.Series) -> pl.Series:
     return stored.filter(pl.col("raw_ref").is_in(raw_refs.implode())).collect()["raw_ref"]
 
 
-def collect_orphans(pipeline: Pipeline, now: datetime, *, older_than: timedelta = ORPHAN_AGE) -> list[str]:
-    """Remove files that no attempt names: of harvests that were killed, or replaced; returns their paths."""
+@dataclass(frozen=True)
+class Orphans:
+    """Files that no attempt needs: the paths of those removed, and how many were left because they are nobody's."""
+
+    removed: tuple[str, ...] = ()
+    unknown: int = 0
+
+
+def collect_orphans(pipeline: Pipeline, now: datetime, *, older_than: timedelta = ORPHAN_AGE) -> Orphans:
+    """Remove the files of which this database knows that they are of no use, and those never finished.
+
+    It knows so of an attempt that another has replaced, and of facts and evidence that were made anew under another
+    name. A file of which it knows nothing is left: a killed harvest's, or one that a database restored from a backup
+    has not heard of.
+    """
     old = [path for path, changed_at in pipeline.raw.files() if changed_at < now - older_than]
-    if not old:
-        return []
-    # asked after the files were listed: what was committed meanwhile is known
-    with pipeline.connect() as connection:
-        orphans = connection.execute(
-            """select f.path from unnest(%s::text[]) as f(path) where not exists (select from raw.attempts a
-                where a.replaced_by is null and f.path in (a.path, a.facts_path, a.evidence_path)) order by f.path""",
-            (old,),
-        ).fetchall()
-    paths = [path for (path,) in orphans]
-    pipeline.raw.remove(paths)
-    return paths
+    removed, unknown = [path for path in old if is_unfinished(path)], 0
+    whole = [path for path in old if not is_unfinished(path)]
+    for begin in range(0, len(whole), BATCH):
+        # asked after the files were listed: what was committed meanwhile is known
+        with pipeline.connect() as connection:
+            found = connection.execute(
+                """select f.path, a.attempt_id is not null as is_ours
+                from unnest(%s::text[], %s::text[]) as f(path, attempt) left join raw.attempts a on a.path = f.attempt
+                where a.attempt_id is null or a.replaced_by is not null
+                    or f.path not in (a.path, coalesce(a.facts_path, ''), coalesce(a.evidence_path, ''))
+                order by f.path""",
+                (batch := whole[begin : begin + BATCH], [attempt_path(path) for path in batch]),
+            ).fetchall()
+        removed += [path for path, is_ours in found if is_ours]
+        unknown += sum(not is_ours for _, is_ours in found)
+    pipeline.raw.remove(removed)
+    return Orphans(tuple(removed), unknown)
 
 
 def _retire_window(pipeline: Pipeline, cloud: str, source: Source, window: Window) -> Sealed:
@@ -201,9 +205,10 @@ def _retire_window(pipeline: Pipeline, cloud: str, source: Source, window: Windo
         if live.len() == before.rows:
             return before
         if live.is_empty():
+            # by nothing: the row goes when its files are gone
             connection.execute(
-                "delete from raw.attempts where cloud = %s and source = %s and window_start = %s",
-                (cloud, source.name, window.start),
+                "update raw.attempts set replaced_by = attempt_id where attempt_id = any(%s)",
+                (attempts["attempt_id"].to_list(),),
             )
             left = Sealed(attempts.height)
         else:
@@ -212,9 +217,9 @@ def _retire_window(pipeline: Pipeline, cloud: str, source: Source, window: Windo
     return left
 
 
-def _attempts(place: Place, more: str = "", **values: Any) -> pl.DataFrame:
+def _attempts(place: Place, more: str, *, is_replaced: bool = False, **values: Any) -> pl.DataFrame:
     query = f"{ATTEMPTS} {more} order by window_start, attempt_id"
-    return read_frame(place.connection, query, {**place.name, **values})
+    return read_frame(place.connection, query, {**place.name, "is_replaced": is_replaced, **values})
 
 
 def _replace(

@@ -56,9 +56,12 @@ class Spool:
         self._first: pl.DataFrame | None = None
         self._further: list[Path] = []
         self._folder: Path | None = None
+        #: Answers of which it is not known which record they are.
+        self.nameless = 0
         rows: list[Row] = []
         for row in _rows(records, malformed, now):
             rows.append(row)
+            self.nameless += row[0] is None
             if len(rows) == chunk_rows:
                 self._keep(rows)
                 rows = []

@@ -4,6 +4,8 @@ An attempt lies at ``<cloud>/<source>/<YYYY>/<MM>/<DD>/<HH>/<attempt>.parquet`` 
 its window's; its facts and evidence lie beside it. A file is never changed, and appears whole or not at all. What is
 in the store but not in `raw.attempts` was never committed and counts for nothing.
 
+A store belongs to one database: the file `timeline-store-id` in its root holds the id that the database has, too.
+
 The root is a local folder, or the URL of any object store that Polars reads (``s3://…``, ``gs://…``, ``az://…``).
 """
 
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 SUFFIX = ".parquet"
+#: The file in the root that says whose the store is.
+STORE_ID = "timeline-store-id"
 
 
 class RawStoreError(TimelineError):
@@ -55,6 +59,7 @@ class _Place(Protocol):
     def remove(self, paths: Sequence[str]) -> None: ...
     def files(self, prefix: str) -> Iterator[tuple[str, datetime]]: ...
     def require(self, paths: Sequence[str]) -> None: ...
+    def note(self, path: str, text: str) -> str: ...
 
 
 class RawStore:
@@ -84,6 +89,22 @@ class RawStore:
 
     def __repr__(self) -> str:
         return f"RawStore({self.url!r})"
+
+    def claim(self, store_id: str) -> None:
+        """Make the store that of the database with this id, if it is nobody's yet.
+
+        Raises:
+            ConfigurationError: it is another database's; nothing is changed.
+            RawStoreError: it cannot be read or written.
+        """
+        with _explained(f"{self.url} cannot be used as the raw store"):
+            owner = self._place.note(STORE_ID, store_id)
+        if owner != store_id:
+            raise ConfigurationError(
+                f"the raw store {self.url} belongs to another database: its {STORE_ID} is {owner}, ours is {store_id}",
+                remedy="set store.raw_url to an empty folder or prefix of its own; "
+                f"only if that database is gone for good, remove the file {STORE_ID}",
+            )
 
     def write_attempt(self, cloud: str, source: str, window: Window, observations: pl.DataFrame) -> Written:
         """Keep observations (:data:`OBSERVATION`) of one window as a new attempt.
@@ -142,9 +163,16 @@ class RawStore:
                 self._place.remove(paths)
 
     def files(self, cloud: str | None = None) -> Iterator[tuple[str, datetime]]:
-        """Every file of a cloud, or of all, with the time of its last change; unfinished ones too."""
+        """Every file of a cloud, or of all, with the time of its last change; unfinished ones too.
+
+        What lies in another store below this one (the demo's) is not of this one.
+        """
         with _explained(f"{self.url} cannot be read"):
-            yield from self._place.files(f"{cloud}/" if cloud else "")
+            found = list(self._place.files(f"{cloud}/" if cloud else ""))
+        others = tuple(path.removesuffix(STORE_ID) for path, _ in found if path.endswith(f"/{STORE_ID}"))
+        for path, changed_at in found:
+            if path != STORE_ID and not path.startswith(others):
+                yield path, changed_at
 
 
 def new_path(cloud: str, source: str, window: Window) -> str:
@@ -156,6 +184,16 @@ def new_path(cloud: str, source: str, window: Window) -> str:
 def derived_path(path: str, kind: str, version: str) -> str:
     """Where the ``facts`` or ``evidence`` of an attempt lie, as one version of the normalizer made them."""
     return f"{path.removesuffix(SUFFIX)}.{kind}-{version}{SUFFIX}"
+
+
+def attempt_path(path: str) -> str:
+    """The attempt that a file is, or was derived from: what :func:`derived_path` was given."""
+    return re.sub(r"\.(facts|evidence)-[^/]*$", SUFFIX, path)
+
+
+def is_unfinished(path: str) -> bool:
+    """Whether a file is one that was being written: hidden until it is whole."""
+    return path.rpartition("/")[2].startswith(".")
 
 
 def window_of(path: str) -> Window:
@@ -214,6 +252,22 @@ class _Folder:
                 with suppress(FileNotFoundError):
                     yield file.relative_to(self._root).as_posix(), datetime.fromtimestamp(file.stat().st_mtime, UTC)
 
+    def note(self, path: str, text: str) -> str:
+        """Write a small file unless it is there; what it holds now."""
+        target = self._root / path
+        if not target.exists():
+            self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            whole = target.with_name(f".{path}.{secrets.token_hex(4)}")
+            try:
+                whole.write_text(text)
+                # of several that come at once the first one's stays
+                with suppress(FileExistsError):
+                    target.hardlink_to(whole)
+            finally:
+                whole.unlink(missing_ok=True)
+            _sync(self._root)
+        return target.read_text().strip()
+
     def require(self, paths: Sequence[str]) -> None:
         for path in paths:
             if not (self._root / path).exists():
@@ -259,13 +313,27 @@ class _Bucket:
         return self._store.head(path)["size"]
 
     def remove(self, paths: Sequence[str]) -> None:
-        with suppress(FileNotFoundError):
+        try:
             self._store.delete(list(paths))
+        except FileNotFoundError:
+            # some stores stop at the first that is not there
+            for path in paths:
+                with suppress(FileNotFoundError):
+                    self._store.delete(path)
 
     def files(self, prefix: str) -> Iterator[tuple[str, datetime]]:
         for batch in self._store.list(prefix or None):
             for found in batch:
                 yield found["path"], found["last_modified"]
+
+    def note(self, path: str, text: str) -> str:
+        from obstore.exceptions import AlreadyExistsError  # noqa: PLC0415 - only object stores need it
+
+        try:
+            self._store.put(path, text.encode(), mode="create")
+        except AlreadyExistsError:
+            return bytes(self._store.get(path).bytes()).decode().strip()
+        return text
 
     def require(self, paths: Sequence[str]) -> None:
         """Asking for each would cost a request each; reading says so itself."""
@@ -300,7 +368,10 @@ def _explained(what: str) -> Iterator[None]:
     """What the system or the object store said, as an error with a remedy."""
     try:
         yield
-    except (OSError, pl.exceptions.PolarsError) as error:
+    except Exception as error:
+        is_obstore = type(error).__module__.startswith("obstore")
+        if not isinstance(error, (OSError, pl.exceptions.PolarsError)) and not is_obstore:
+            raise
         said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         for pattern, reason, remedy in _REASONS:
             if re.search(pattern, str(error)):

@@ -120,10 +120,13 @@ class Reader(Protocol):
     def changed(self, source: str, since: datetime) -> pl.DataFrame:
         """Latest records of another source whose last change was observed at or after `since`: `key`, `body`."""
 
-    def latest(self, source: str, *, after: str | None = None, limit: int | None = None) -> pl.DataFrame:
+    def latest(
+        self, source: str, *, after: str | None = None, limit: int | None = None, since: datetime | None = None
+    ) -> pl.DataFrame:
         """Latest live records of another source of this cloud, by key: `key`, `body` (JSON text).
 
-        `after` and `limit` give the next so many keys beyond one, for a source that goes round in turns.
+        `after` and `limit` give the next so many keys beyond one, for a source that goes round in turns; `since` leaves
+        out what was over before then (:attr:`Source.is_over`).
         """
 
 
@@ -136,7 +139,8 @@ class Source:
     (:data:`~timeline_assets.normalize.schema.EVIDENCE`). `interval` is how often the open window is polled, `settle`
     how long after a window's end its second read comes, `retention` how long the service keeps what we might have
     missed (None: it keeps no history). `reads` names other sources whose newest records `fetch` asks about: a run that
-    harvests both reads those first.
+    harvests both reads those first. `is_over` tells from a record's JSON text that it will never change again, for a
+    source whose listing never shows what is gone: such a record is forgotten once the timeline is.
     """
 
     name: str
@@ -154,3 +158,4 @@ class Source:
     tracked: tuple[str, ...] = ()
     microversion: str | None = None
     reads: tuple[str, ...] = ()
+    is_over: Callable[[pl.Expr], pl.Expr] | None = None

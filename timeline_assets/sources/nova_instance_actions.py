@@ -25,25 +25,33 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import polars as pl
 
 from timeline_assets.normalize.claims import claims, edge_since, together
 from timeline_assets.normalize.facts import SECOND, decode, facts, filled, instant
 from timeline_assets.normalize.registry.compute import ACTIONS
+from timeline_assets.raw.scrub import scrub
 from timeline_assets.sources.base import Fetched, Reader, Record, Shape, Source, Span
 from timeline_assets.sources.nova import SERVICE, bodies, changed_in, first_offered, now, parsed, timestamp
-from timeline_assets.sources.openstack import records
+from timeline_assets.sources.openstack import failure, records
 
 #: With 2.84 events carry their details; with 2.62 still their host.
 MICROVERSIONS = ("2.84", "2.62")
 
-#: Servers asked about in turn at every poll, and how many records (deleted ones too) are looked at to find them.
+#: Servers asked about in turn at every poll, and how many records are looked at to find them.
 SWEEP_SERVERS, SWEEP_RECORDS = 20, 200
 #: How far back "since the last poll" reaches: other sources' records are a poll of theirs old when we see them.
 LATE = timedelta(minutes=2)
+#: How long Nova keeps a deleted server, and its actions with it.
+RETENTION = timedelta(days=30)
 #: An action that has not ended by then is no longer asked about at every poll.
 PATIENCE = timedelta(days=1)
+#: How far the cloud's clock is off before that matters: its `Date` has whole seconds only.
+LEAST_SKEW_SECONDS = 5
+#: No id of a server is longer. Ports and volumes name servers in fields that anybody may fill.
+LONGEST_ID = 255
 
 LAUNCHED_AT, TERMINATED_AT = "OS-SRV-USG:launched_at", "OS-SRV-USG:terminated_at"
 SERVER_FIELDS = ("id", "name", "status", LAUNCHED_AT, TERMINATED_AT)
@@ -105,8 +113,10 @@ def fetch(reader: Reader, span: Span) -> Fetched:
         MICROVERSIONS, lambda version: reader.get(SERVICE, "/servers", {"limit": 1}, microversion=version)
     )
     running = memory.get("running", {})
+    cloud_now = _cloud_now(reader, span, memory)
     if span.is_open:
-        questions = _merged(_candidates(reader, span, memory), _next_in_turn(reader, span, memory), span)
+        turn = _next_in_turn(reader, cloud_now, memory)
+        questions = _merged(_candidates(reader, span, memory), turn, span)
         known = {key: mark for key, mark in memory.get("seen", {}).items() if key not in running}
     else:
         questions, known = [Question(*one, changed_in(span)) for one in _alive_in(reader, span).items()], {}
@@ -120,14 +130,15 @@ def fetch(reader: Reader, span: Span) -> Fetched:
         memory |= {
             "seen": {key: mark for key, mark in seen.items() if not _before(mark.split(" ")[0], span.start - LATE)},
             "running": {key: began for key, began in still.items() if not _before(began, span.now - PATIENCE)},
-            "polled_at": timestamp(span.now),
+            "polled_at": timestamp(cloud_now),
         }
+        _cloud_now(reader, span, memory)
     return Fetched(
         records=found,
         is_complete=False,
         read_to=reader.read_to(span.now),
         requests=reader.requests,
-        cursor=memory,
+        cursor=scrub(memory),  # it repeats what records say
         malformed=malformed,
     )
 
@@ -151,36 +162,71 @@ class Answer:
 
 def _ask(reader: Reader, version: str, known: Mapping[str, str], question: Question) -> Answer:
     """What is new of one server; nothing where it was purged."""
-    path, server = f"/servers/{question.server_id}/os-instance-actions", question.server
+    path, server = f"/servers/{quote(question.server_id, safe='')}/os-instance-actions", question.server
     about = _about(server)
     answer = Answer()
     for action in _listed(reader, version, path, question.since):
-        if not isinstance(action, dict) or not action.get("request_id"):
+        request = _request_of(action)
+        if request is None:
             answer.rows.append(action)
             continue
-        key = f"{question.server_id}/{action.get('request_id')}"
+        key = f"{question.server_id}/{request}"
         mark = f"{action.get('updated_at')} {action.get('message')}"
         if action.get("action") in ("create", "delete") and server:
             mark += f" {server.get('status')}"
-        answer.marks[key] = mark
         if known.get(key) != mark:
-            one = reader.probe(SERVICE, f"{path}/{action.get('request_id')}", microversion=version)
+            one = reader.probe(SERVICE, f"{path}/{quote(request, safe='')}", microversion=version)
+            told = one.get("instanceAction") if isinstance(one, dict) else one
+            if one is not None and not isinstance(told, dict):
+                answer.rows.append(one)
+                continue
             if one is not None:
-                answer.rows.append(one["instanceAction"] | ({"server": about} if about else {}))
+                answer.rows.append(told | ({"server": about} if about else {}))
+        answer.marks[key] = mark
     return answer
 
 
 def _listed(reader: Reader, version: str, path: str, since: Mapping[str, str | None]) -> list[Any]:
-    """All pages of a server's actions; Nova gives a thousand at a time."""
-    found: list[Any] = []
-    asked = dict(since)
-    while page := reader.probe(SERVICE, path, asked, microversion=version):
-        actions = page.get("instanceActions") or []
-        found += actions
-        if not actions or not page.get("links"):
-            break
-        asked["marker"] = actions[-1]["request_id"]
-    return found
+    """All pages of a server's actions (Nova gives a thousand at a time), nothing where the server was purged.
+
+    An answer that is no listing is given as it is, for it is no record either. A marker that vanished begins the
+    listing again, once.
+    """
+    for _ in range(2):
+        found: list[Any] = []
+        asked, markers = dict(since), set()
+        while (page := reader.probe(SERVICE, path, asked, microversion=version)) is not None:
+            actions = page.get("instanceActions") if isinstance(page, dict) else None
+            if not isinstance(actions, list):
+                return [*found, page]
+            found += actions
+            marker = next(filter(None, map(_request_of, reversed(actions))), None)
+            if marker is None or not page.get("links"):
+                return found
+            if marker in markers:
+                break
+            markers.add(marker)
+            asked["marker"] = marker
+        if not markers:
+            return []
+    raise failure("listing_moved", f"{reader.cloud}: {SERVICE} {path}: its marker vanished again and again")
+
+
+def _request_of(action: Any) -> str | None:
+    """The id under which an action can be asked for, if it has one."""
+    request = action.get("request_id") if isinstance(action, dict) else None
+    return request if isinstance(request, str) and request else None
+
+
+def _cloud_now(reader: Reader, span: Span, memory: dict[str, Any]) -> datetime:
+    """Now by the cloud's clock, which dates its records and our observations of them; `memory` keeps how far it is off.
+
+    A poll that asked nothing learned nothing of that clock.
+    """
+    ahead = getattr(reader, "clock_skew_seconds", None)
+    if ahead is not None:
+        memory["ahead_seconds"] = round(ahead) if abs(ahead) >= LEAST_SKEW_SECONDS else 0
+    return span.now + timedelta(seconds=memory.get("ahead_seconds", 0))
 
 
 def _about(server: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -200,22 +246,26 @@ def _candidates(reader: Reader, span: Span, memory: Mapping[str, Any]) -> dict[s
     named = {
         *_servers_of_volumes(bodies(reader.changed("cinder_volumes", since)).values()),
         *_servers_of_ports(bodies(reader.changed("neutron_ports", since)).values()),
-        *(body.get("instance_uuid") for body in bodies(reader.changed("nova_migrations", since)).values()),
+        *_servers_of_migrations(bodies(reader.changed("nova_migrations", since)).values()),
         *(key.partition("/")[0] for key in memory.get("running", {})),
     }
-    return _with_records(reader, servers, named)
+    return _with_records(reader, span, servers, named)
 
 
 def _alive_in(reader: Reader, span: Span) -> dict[str, Any]:
     """Servers that may have been acted on in a past span: they lived in it, and something changed since it began."""
-    servers = {key: body for key, body in bodies(reader.latest("nova_servers")).items() if _may_lie_in(span, body)}
+    servers = {
+        key: body
+        for key, body in bodies(reader.latest("nova_servers", since=span.start)).items()
+        if _may_lie_in(span, body)
+    }
     volumes = bodies(reader.latest("cinder_volumes")).values()
     migrations = bodies(reader.latest("nova_migrations")).values()
     named = {
         *_servers_of_volumes(volume for volume in volumes if _may_lie_in(span, volume)),
-        *(migration.get("instance_uuid") for migration in migrations if _may_lie_in(span, migration)),
+        *_servers_of_migrations(migration for migration in migrations if _may_lie_in(span, migration)),
     }
-    return _with_records(reader, servers, named)
+    return _with_records(reader, span, servers, named)
 
 
 def _merged(candidates: dict[str, Any], swept: list[Question], span: Span) -> list[Question]:
@@ -230,15 +280,15 @@ def _merged(candidates: dict[str, Any], swept: list[Question], span: Span) -> li
     return list(questions.values())
 
 
-def _next_in_turn(reader: Reader, span: Span, memory: dict[str, Any]) -> list[Question]:
+def _next_in_turn(reader: Reader, now: datetime, memory: dict[str, Any]) -> list[Question]:
     """The sweep's next servers; moves its position in `memory`.
 
     A turn asks for what was done since the turn before it began: what was done later will show in the next one. The
     first turn asks for all that was ever done to the servers there are.
     """
     if memory.get("turn_at") is None:
-        memory |= {"turn_since": memory.get("turn_began"), "turn_began": timestamp(span.now - LATE)}
-    following = bodies(reader.latest("nova_servers", after=memory.get("turn_at"), limit=SWEEP_RECORDS))
+        memory |= {"turn_since": memory.get("turn_began"), "turn_began": timestamp(now - LATE)}
+    following = bodies(reader.latest("nova_servers", after=memory.get("turn_at"), limit=SWEEP_RECORDS, since=span.now))
     if not following and memory["turn_since"] is None:
         memory["turn_began"] = None  # no server was ever read: the first turn is still to come
         return []
@@ -251,18 +301,29 @@ def _next_in_turn(reader: Reader, span: Span, memory: dict[str, Any]) -> list[Qu
     return [Question(key, following[key], since) for key in chosen]
 
 
-def _with_records(reader: Reader, servers: dict[str, Any], named: set[str | None]) -> dict[str, Any]:
-    unknown = named - set(servers) - {None, ""}
+def _with_records(reader: Reader, servers: dict[str, Any], named: set[str]) -> dict[str, Any]:
+    unknown = named - set(servers)
     latest = bodies(reader.latest("nova_servers")) if unknown else {}
     return servers | {key: latest.get(key) for key in sorted(unknown)}
 
 
-def _servers_of_volumes(volumes: Iterable[Mapping[str, Any]]) -> set[str | None]:
-    return {attachment.get("server_id") for volume in volumes for attachment in volume.get("attachments") or ()}
+def _servers_of_volumes(volumes: Iterable[Mapping[str, Any]]) -> set[str]:
+    lists = (volume.get("attachments") for volume in volumes)
+    attachments = (attachment for found in lists if isinstance(found, list) for attachment in found)
+    return _ids(attachment.get("server_id") for attachment in attachments if isinstance(attachment, dict))
 
 
-def _servers_of_ports(ports: Iterable[Mapping[str, Any]]) -> set[str | None]:
-    return {port.get("device_id") for port in ports if str(port.get("device_owner")).startswith("compute:")}
+def _servers_of_ports(ports: Iterable[Mapping[str, Any]]) -> set[str]:
+    return _ids(port.get("device_id") for port in ports if str(port.get("device_owner")).startswith("compute:"))
+
+
+def _servers_of_migrations(migrations: Iterable[Mapping[str, Any]]) -> set[str]:
+    return _ids(migration.get("instance_uuid") for migration in migrations)
+
+
+def _ids(values: Iterable[Any]) -> set[str]:
+    """Those of the values that can be ids: what a record may say instead is no reason to ask nobody."""
+    return {value for value in values if isinstance(value, str) and 0 < len(value) <= LONGEST_ID}
 
 
 def _may_lie_in(span: Span, record: Mapping[str, Any]) -> bool:
@@ -278,8 +339,8 @@ def _before(text: Any, instant: datetime) -> bool:
 
 
 def _key(row: Mapping[str, Any]) -> str | None:
-    server, request = row["instance_uuid"], row["request_id"]
-    return f"{server}/{request}" if server and request else None
+    server, request = row["instance_uuid"], _request_of(row)
+    return f"{server}/{request}" if isinstance(server, str) and server and request else None
 
 
 # ------------------------------------------------------------------------------------------------- what an action is
@@ -365,14 +426,21 @@ def _judged(frame: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def _unfinished(found: list[Record]) -> dict[str, str]:
-    """Actions that have not ended, by key, and when they began."""
+    """Actions that have not ended, by key, and when they began; one that nobody can read is not waited for."""
     texts = [json.dumps(record.body) for record in found]
     frame = pl.LazyFrame(
         {"key": [record.key for record in found], "body": texts, "previous": None},
         schema={"key": pl.String, "body": pl.String, "previous": pl.String},
     )
-    running = _judged(decode(frame, RECORD, required=("action",))).filter(~pl.col("is_over"))
-    return dict(running.select("key", now("start_time")).collect().iter_rows())
+    try:
+        running = _judged(decode(frame, RECORD, required=("action",))).filter(~pl.col("is_over"))
+        began = dict(running.select("key", now("start_time")).collect().iter_rows())
+    except Exception:  # whatever the one record does to the frame, the others are judged without it
+        if len(found) < 2:
+            return {}
+        middle = len(found) // 2
+        return _unfinished(found[:middle]) | _unfinished(found[middle:])
+    return {key: at for key, at in began.items() if parsed(at)}
 
 
 def _of_events(value: pl.Expr) -> pl.Expr:
@@ -401,7 +469,9 @@ SOURCE = Source(
     normalize=normalize,
     evidence=evidence,
     description=__doc__,
-    retention=timedelta(days=30),
+    retention=RETENTION,
     microversion=MICROVERSIONS[0],
     reads=("nova_servers", "cinder_volumes", "neutron_ports", "nova_migrations"),
+    # an action that nobody has written to for as long as the timeline lasts has ended
+    is_over=lambda body: body.is_not_null(),
 )

@@ -49,6 +49,8 @@ RECORD = pl.Struct(
 ARRIVED = ("completed", "done", "finished")
 SETTLED = ("confirming", "confirmed", "reverting", "reverted")
 FAILED = ("error", "failed", "cancelled")
+#: Nothing follows.
+OVER = ("completed", "confirmed", "reverted", *FAILED)
 
 
 def fetch(reader: Reader, span: Span) -> Fetched:
@@ -186,4 +188,5 @@ SOURCE = Source(
     retention=timedelta(days=30),
     tracked=("status",),
     microversion=MICROVERSION,
+    is_over=lambda body: body.str.json_path_match("$.status").is_in(OVER),
 )

@@ -35,6 +35,7 @@ from requests.exceptions import ChunkedEncodingError
 
 from timeline_assets.config import CloudSettings
 from timeline_assets.errors import ConfigurationError, SourceError
+from timeline_assets.raw.scrub import scrub_text
 from timeline_assets.sources.base import Record
 
 #: Every code of a gap that reading a cloud can give, with what to do about it.
@@ -51,6 +52,7 @@ CODES: Mapping[str, str] = {
     "listing_truncated": "Raise the service's list_limit: it cuts its listings, so nothing proves they are complete.",
     "listing_moved": "The list changed faster than it could be read; the window is read again.",
     "microversion_refused": "This source needs a newer release of the service than the cloud runs.",
+    "keyless_answers": "See raw.set_aside for them: something between us and the service changes its answers.",
     "cell_down": "Bring the cell back: until then its servers are missing from every answer.",
 }
 
@@ -86,8 +88,8 @@ T = TypeVar("T")
 
 
 def failure(code: str, message: str) -> SourceError:
-    """The error of one of `CODES`, with its remedy."""
-    return SourceError(message, code=code, remedy=CODES[code])
+    """The error of one of `CODES`, with its remedy; a service's own words in `message` may hold a secret."""
+    return SourceError(scrub_text(message), code=code, remedy=CODES[code])
 
 
 @dataclass(frozen=True)
@@ -192,9 +194,12 @@ class OpenStackReader:
         """What the last successful fetch of this source remembered."""
         return self._cursor
 
-    def latest(self, source: str, *, after: str | None = None, limit: int | None = None) -> pl.DataFrame:
+    def latest(
+        self, source: str, *, after: str | None = None, limit: int | None = None, since: datetime | None = None
+    ) -> pl.DataFrame:
         """Latest live records of another source of this cloud by key: `key`, `body`; see the protocol."""
-        narrowed = {name: value for name, value in (("after", after), ("limit", limit)) if value is not None}
+        given = {"after": after, "limit": limit, "since": since}
+        narrowed = {name: value for name, value in given.items() if value is not None}
         return self._latest(source, **narrowed) if self._latest else _NOTHING.clone()
 
     def changed(self, source: str, since: datetime) -> pl.DataFrame:
@@ -476,9 +481,9 @@ def records(
 def _instant(text: Any) -> datetime | None:
     try:
         instant = datetime.fromisoformat(text)
-    except (TypeError, ValueError):
+        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
         return None
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
 
 
 _NOTHING = pl.DataFrame(schema={"key": pl.String, "body": pl.String})

@@ -254,9 +254,10 @@ class CloudFollower:
             result = self.runner.run(self.cloud, selection, [window], "follow")
         finally:
             for name in polled:
-                # what a run that broke off did not take is read again
-                self.edge.polled.pop((self.cloud, name, window), None)
-                self._release(name, window)
+                # what a run that broke off did not take is read again; what it took is free since it was stored, and
+                # may be busy with another poll by now
+                if self.edge.polled.pop((self.cloud, name, window), None) is not None:
+                    self._release(name, window)
         outcome = "run" if result.success else "failed run"
         log.info(
             "%s %s: %s: %s %s, %.1f s",

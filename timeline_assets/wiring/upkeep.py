@@ -243,7 +243,7 @@ def _drop_old_months(context: dg.OpExecutionContext) -> None:
         orphans = collect_orphans(pipeline, now)
     context.log.info(
         f"Dropped {', '.join(dropped.partitions) or 'no months'}, {dropped.rows} rows beside them, "
-        f"{len(orphans)} files that were never committed"
+        f"{len(orphans.removed)} raw files that nothing needs; {orphans.unknown} of which nothing is known were left"
     )
 
 

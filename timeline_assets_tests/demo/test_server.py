@@ -48,7 +48,7 @@ def play(clock, share: float) -> None:
     clock.now = START + timedelta(seconds=plays.CATCH_UP_SECONDS * share)
 
 
-def latest(servers: pl.DataFrame, name: str, *, after: str = "", limit: int | None = None) -> pl.DataFrame:
+def latest(servers: pl.DataFrame, name: str, *, after: str = "", limit: int | None = None, **_) -> pl.DataFrame:
     """What the raw stage hands over of another source, as if it had read the servers just now."""
     return servers.filter(pl.col("key") > after).head(limit or servers.height) if name == SERVERS else servers.clear()
 

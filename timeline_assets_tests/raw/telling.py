@@ -57,6 +57,7 @@ class Cloud:
     gap: str | None = None
     is_complete: bool | None = None
     read_to: datetime | None = None
+    cursor: dict[str, Any] | None = None
     spans: list[Span] = field(default_factory=list)
     cloud: str = "east"
     requests: int = 0
@@ -84,6 +85,7 @@ class Cloud:
             requests=1,
             gap=self.gap,
             gap_detail=f"why: {self.gap}" if self.gap else None,
+            cursor=self.cursor,
             malformed=list(self.malformed),
         )
 

@@ -225,6 +225,20 @@ def test_open_windows_are_due_by_their_interval_and_wait_longer_after_failures(p
     assert wanted(pipeline, {"things": cloud}, "10:11:10") == [("things", "22-10")]
 
 
+def test_a_read_that_comes_back_and_proves_nothing_waits_longer_too(pipeline, things):
+    cloud = things(Shape.MUTABLE)
+    cloud.gap = "cell_down"
+    for _ in range(11):
+        run(pipeline, cloud, "10", "10:06")
+    assert rows(pipeline, "select failures, reason, detail from raw.scans") == [(11, "cell_down", "why: cell_down")]
+    assert wanted(pipeline, {"things": cloud}, "10:10:59") == []
+    assert wanted(pipeline, {"things": cloud}, "10:11") == [("things", "22-10")]
+    cloud.gap = None
+    run(pipeline, cloud, "10", "10:11")
+    assert rows(pipeline, "select failures, reason, detail from raw.scans") == [(0, None, None)]
+    assert wanted(pipeline, {"things": cloud}, "10:11:10") == [("things", "22-10")]
+
+
 def test_closed_windows_are_due_to_settle_and_gaps_again_after_growing_waits(pipeline, things):
     cloud = things(Shape.MUTABLE)
     run(pipeline, cloud, "09", "09:59:55")

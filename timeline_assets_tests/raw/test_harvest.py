@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 import polars as pl
+import psycopg
 import pytest
 
 from timeline_assets.errors import ConfigurationError, SourceError
@@ -15,7 +16,7 @@ from timeline_assets.normalize.schema import OBSERVATION
 from timeline_assets.raw import coverage
 from timeline_assets.raw import harvest as module
 from timeline_assets.raw.harvest import changed, fetch, harvest, latest, poll
-from timeline_assets.raw.seal import collect_orphans
+from timeline_assets.raw.seal import Orphans, collect_orphans
 from timeline_assets.raw.store import RawStore, RawStoreError
 from timeline_assets.sources.base import Record, Shape
 from timeline_assets_tests.raw.telling import Clock, Cloud, at, covered, failing, hour, rows, stored, told
@@ -167,6 +168,54 @@ def test_scans_that_fail_or_are_not_whole_do_not_count_and_one_that_has_it_clear
     assert scan(has=False) == 0
     assert rows(pipeline, "select missing_since from raw.latest") == [(cloud.clock.now,)]
     assert scan(has=False) == 1
+
+
+@pytest.mark.parametrize(
+    "unreadable",
+    [
+        Record("a", {"id": "a", "n": 1}, at("23:00") + timedelta(days=1)),
+        Record("a", {"id": "a", "n": 1}, "yesterday"),
+        Record("a", ["a"]),
+        Record("a", {"n": float("nan")}),
+    ],
+    ids=["in the future", "no time", "no object", "no JSON"],
+)
+def test_a_record_that_is_listed_and_cannot_be_read_is_there(pipeline, things, unreadable):
+    cloud = things(Shape.SNAPSHOT)
+    cloud.put("a", n=1)
+    cloud.put("b", n=1)
+    run(pipeline, cloud)
+    cloud.bodies.clear()
+    cloud.more = [unreadable]
+    for _ in range(2):
+        cloud.clock.tick(seconds=10)
+        run(pipeline, cloud)
+    assert [row for row in told(pipeline) if row[1] == "gone"] == [("22 10", "gone", "b", 1, 1)]
+    assert rows(pipeline, "select key, missing_since from raw.latest where gone_at is null") == [("a", None)]
+
+
+@pytest.mark.parametrize("shape", [Shape.SNAPSHOT, Shape.MUTABLE])
+def test_an_answer_that_does_not_say_which_record_it_is_may_be_any(pipeline, things, shape):
+    cloud = things(shape)
+    cloud.is_complete = True
+    cloud.put("a", n=1)
+    run(pipeline, cloud)
+    body = cloud.bodies.pop("a")
+    cloud.malformed = [("no id", '{"n": 1}')]
+    for _ in range(3):
+        cloud.clock.tick(seconds=10)
+        assert run(pipeline, cloud).gone == 0
+    detail = "1 answers do not say which record they are: nothing is proven to be missing"
+    assert rows(pipeline, "select reason, detail, failures, last_complete_at from raw.scans") == [
+        ("keyless_answers", detail, 0, at("10:05"))
+    ]
+    expected = ("gap", "keyless_answers") if shape is Shape.SNAPSHOT else ("open", None)
+    assert covered(pipeline)["22 10"][:2] == expected
+    cloud.malformed, cloud.bodies["a"] = [], body
+    cloud.clock.tick(seconds=10)
+    run(pipeline, cloud)
+    assert [row[1] for row in told(pipeline)] == ["seen"]
+    assert rows(pipeline, "select reason, detail from raw.scans") == [(None, None)]
 
 
 def test_a_record_that_comes_back_is_new(pipeline, things):
@@ -432,11 +481,23 @@ def test_other_sources_are_read_from_what_is_known(pipeline, things):
 
 def test_what_the_source_remembers_is_kept(pipeline, things):
     cloud = things(Shape.MUTABLE)
-    fetched = fetch(pipeline, "east", cloud.source(), hour("10"), cloud, clock=cloud.clock)
-    object.__setattr__(fetched, "cursor", {"probe": True})
-    run(pipeline, cloud, fetched=fetched)
+    cloud.cursor = {"probe": True}
+    run(pipeline, cloud)
+    cloud.cursor = None
     run(pipeline, cloud)  # says nothing of it
     assert rows(pipeline, "select cursor from raw.scans") == [({"probe": True},)]
+
+
+def test_a_slow_read_of_a_past_window_does_not_set_back_what_the_source_remembers(pipeline, things):
+    follower, backfill = things(Shape.MUTABLE), things(Shape.MUTABLE)
+    follower.cursor = backfill.cursor = {"turn": 1}
+    run(pipeline, follower)
+    slow = fetch(pipeline, "east", backfill.source(), hour("05"), backfill, clock=backfill.clock)
+    follower.clock.tick(seconds=10)
+    follower.cursor = {"turn": 2}
+    run(pipeline, follower)
+    run(pipeline, backfill, "05", fetched=slow)
+    assert rows(pipeline, "select cursor from raw.scans") == [({"turn": 2},)]
 
 
 # Interrupted
@@ -502,7 +563,7 @@ def story(pipeline, cloud_name: str, interrupt=None) -> list:
     cloud.clock.tick(seconds=10)
     cloud.put("b", n=2)
     cloud.put("d", n=1)
-    cloud.more = [Record("", {"n": 1})]
+    cloud.more = [Record("x", None)]
     if interrupt:
         with interrupt:
             scan()
@@ -520,10 +581,10 @@ def test_a_kill_at_any_step_and_a_retry_leave_what_an_undisturbed_harvest_leaves
     undisturbed = story(pipeline, "calm")
     disturbed = story(pipeline, "rough", killed(monkeypatch, owner, name, when))
     assert disturbed == undisturbed
-    orphans = [path for path, _ in pipeline.raw.files("rough")]
+    files = [path for path, _ in pipeline.raw.files("rough")]
     committed = [path for (path,) in rows(pipeline, "select path from raw.attempts where cloud = 'rough'")]
     now = at("10:05") + timedelta(days=20000)
-    assert collect_orphans(pipeline, now) == sorted(set(orphans) - set(committed))
+    assert collect_orphans(pipeline, now) == Orphans(unknown=len(set(files) - set(committed)))
     assert story(pipeline, "calm again") == undisturbed
 
 
@@ -558,6 +619,16 @@ def test_a_raw_store_that_cannot_be_written_is_a_gap_and_nothing_is_stored(pipel
     assert run(pipeline, cloud).new == 1
 
 
+def test_a_database_that_fails_leaves_no_file(pipeline, things):
+    cloud = things(Shape.MUTABLE)
+    cloud.put("a", at("10:01"), n=1)
+    with pipeline.database.connect("admin") as connection:
+        connection.execute("alter table raw.latest add constraint full_disk check (key <> 'a')")
+    with pytest.raises(psycopg.errors.CheckViolation):
+        run(pipeline, cloud)
+    assert list(pipeline.raw.files()) == []
+
+
 def test_a_read_that_proves_nothing_is_stored_and_is_a_gap(pipeline, things):
     cloud = things(Shape.MUTABLE)
     cloud.put("a", at("10:01"), n=1)
@@ -565,7 +636,7 @@ def test_a_read_that_proves_nothing_is_stored_and_is_a_gap(pipeline, things):
     found = run(pipeline, cloud)
     assert (found.status, found.reason, found.detail, found.new) == ("gap", "cell_down", "why: cell_down", 1)
     assert covered(pipeline) == {"22 10": ("gap", "cell_down", 1)}
-    assert rows(pipeline, "select read_to, reason, failures from raw.scans") == [(None, "cell_down", 0)]
+    assert rows(pipeline, "select read_to, reason, failures from raw.scans") == [(None, "cell_down", 1)]
     cloud.gap = None
     assert run(pipeline, cloud).status == "open"
     assert covered(pipeline) == {"22 10": ("open", None, 1)}

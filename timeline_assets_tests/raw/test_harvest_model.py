@@ -13,20 +13,18 @@ from hypothesis import strategies as st
 
 from timeline_assets.raw import harvest as module
 from timeline_assets.raw.harvest import harvest, poll
-from timeline_assets.raw.seal import rebuild_latest
 from timeline_assets.raw.windows import Window
 from timeline_assets.sources.base import Record, Shape
 from timeline_assets_tests.raw.telling import Clock, Cloud, at, failing, rows, told
 
 KEYS, LATE, PAUSES = "abc", (0, 0, 3, 70, 130), (1, 10, 45)
-READS = ("good", "good", "partial", "failed", "gap", "killed", "twice", "polled", "malformed")
+READS = ("good", "good", "partial", "failed", "gap", "killed", "twice", "polled", "malformed", "keyless")
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("change"), st.sampled_from(KEYS), st.sampled_from(LATE)),
         st.tuples(st.sampled_from(["delete", "restore"]), st.sampled_from(KEYS)),
         st.tuples(st.just("read"), st.sampled_from(READS)),
         st.tuples(st.just("wait"), st.sampled_from(PAUSES)),
-        st.just(("rebuild",)),
     ),
     max_size=20,
 )
@@ -83,16 +81,12 @@ class Life:
     def wait(self, minutes: int) -> None:
         self.clock.tick(minutes=minutes)
 
-    def rebuild(self) -> None:
-        rebuild_latest(self.pipeline, self.name, self.cloud.source())
-        self.model.missed.clear()
-
     def read(self, how: str) -> None:
         cloud = self.cloud
         cloud.error = failing() if how == "failed" else None
         cloud.gap = "cell_down" if how == "gap" else None
         cloud.is_complete = how != "partial"
-        cloud.more = [Record("", {}), Record("x", None)] if how == "malformed" else []
+        cloud.more = {"malformed": [Record("x", None)], "keyless": [Record("", {}), Record("x", None)]}.get(how, [])
         shown = {key: body["n"] for key, body in cloud.bodies.items()}
         match how:
             case "failed":
@@ -103,7 +97,7 @@ class Life:
                 self._poll(shown)
             case _:
                 self._harvest()
-                self.model.read(shown, is_complete=how not in ("partial", "gap"))
+                self.model.read(shown, is_complete=how not in ("partial", "gap", "keyless"))
         if how == "twice":
             self._harvest()  # at the same moment: no second scan
         self.clock.tick(seconds=10)
@@ -161,7 +155,7 @@ def test_a_long_life_of_a_source(pipeline, seed):
     chance = random.Random(seed)
 
     def step() -> tuple:
-        match chance.choices(("change", "delete", "restore", "read", "wait", "rebuild"), (25, 18, 8, 45, 3, 1))[0]:
+        match chance.choices(("change", "delete", "restore", "read", "wait"), (25, 18, 8, 46, 3))[0]:
             case "change":
                 return "change", chance.choice(KEYS), chance.choice(LATE)
             case "delete" | "restore" as name:
@@ -170,7 +164,5 @@ def test_a_long_life_of_a_source(pipeline, seed):
                 return "read", chance.choice(READS)
             case "wait":
                 return "wait", chance.choice(PAUSES)
-            case name:
-                return (name,)
 
     live(pipeline, SHAPES[seed % 3], [step() for _ in range(80)])

@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 
 from timeline_assets.raw import seal as module
-from timeline_assets.raw.harvest import harvest
-from timeline_assets.raw.seal import collect_orphans, due_to_seal, find, rebuild_latest, retire, seal
-from timeline_assets.raw.store import RawStore
+from timeline_assets.raw.harvest import harvest, latest
+from timeline_assets.raw.seal import Orphans, collect_orphans, due_to_seal, find, retire, seal
+from timeline_assets.raw.store import RawStore, derived_path
 from timeline_assets.sources.base import Shape
 from timeline_assets_tests.raw.telling import at, covered, hour, rows, stored, told
 from timeline_assets_tests.raw.test_harvest import LATEST, killed
@@ -25,7 +25,7 @@ def resolve(pipeline) -> None:
     """What the stages behind note when they are done; facts and evidence are here the observations' references."""
     for attempt_id, path in rows(pipeline, "select attempt_id, path from raw.attempts where resolved_at is null"):
         kept = pipeline.raw.scan([path])
-        facts, evidence = f"{path}.facts.parquet", f"{path}.evidence.parquet"
+        facts, evidence = (derived_path(path, kind, "1") for kind in ("facts", "evidence"))
         pipeline.raw.write(facts, kept.select("raw_ref", source_key="key"))
         pipeline.raw.write(evidence, kept.select("raw_ref", resource_id="key"))
         rows(
@@ -110,37 +110,94 @@ def test_a_kill_while_sealing_loses_nothing(pipeline, proven, monkeypatch, step,
     seal(pipeline, "east", proven.source(), hour("10"))
     assert stored(pipeline).equals(before)
     assert len(rows(pipeline, ALIVE)) == 1
-    collect_orphans(pipeline, at("10:00") + timedelta(days=9999))
+    orphans = collect_orphans(pipeline, at("10:00") + timedelta(days=9999))
+    assert stored(pipeline).equals(before)
+    # what was compacted and never committed is nobody's
+    assert len(list(pipeline.raw.files())) == 3 + orphans.unknown
+
+
+def test_orphans_are_collected_only_when_they_are_old(pipeline, proven):
+    unfinished = "east/things/2026/11/22/10/.unfinished.parquet"
+    pipeline.raw.write(unfinished, stored(pipeline).lazy())
+    newest = max(changed_at for _, changed_at in pipeline.raw.files())
+    assert collect_orphans(pipeline, newest + timedelta(hours=23)) == Orphans()
+    assert collect_orphans(pipeline, newest + timedelta(hours=25)) == Orphans((unfinished,))
+    assert collect_orphans(pipeline, newest + timedelta(hours=25)) == Orphans()
+
+
+def test_what_this_database_does_not_know_is_left(pipeline, proven):
+    """Another installation's files in the same place, or those of a database that was restored from a backup."""
+    resolve(pipeline)
+    files = sorted(path for path, _ in pipeline.raw.files())
+    rows(pipeline, "delete from raw.attempts where attempt_id > (select min(attempt_id) from raw.attempts) returning 1")
+    later = at("10:00") + timedelta(days=9999)
+    assert collect_orphans(pipeline, later) == Orphans(unknown=6)
+    assert sorted(path for path, _ in pipeline.raw.files()) == files
+
+
+def test_what_was_replaced_or_made_anew_under_another_name_is_collected(pipeline, proven, monkeypatch):
+    resolve(pipeline)
+    with killed(monkeypatch, module, "_remove_files", "before"):
+        seal(pipeline, "east", proven.source(), hour("10"))
+    ((path, facts),) = rows(pipeline, "select path, facts_path from raw.attempts where replaced_by is null")
+    replaced = sorted(
+        found
+        for three in rows(pipeline, "select path, facts_path, evidence_path from raw.attempts where replaced_by > 0")
+        for found in three
+    )
+    newer = derived_path(path, "facts", "2")
+    pipeline.raw.write(newer, pipeline.raw.scan_facts([facts]))
+    rows(pipeline, "update raw.attempts set facts_path = %s where path = %s returning 1", newer, path)
+    before = stored(pipeline)
+    found = collect_orphans(pipeline, at("10:00") + timedelta(days=9999))
+    assert (sorted(found.removed), found.unknown) == (sorted([*replaced, facts]), 0)
     assert stored(pipeline).equals(before)
     assert len(list(pipeline.raw.files())) == 3
 
 
-def test_orphans_are_collected_only_when_they_are_old(pipeline, proven):
-    pipeline.raw.write("east/things/2026/11/22/10/.unfinished.parquet", stored(pipeline).lazy())
-    newest = max(changed_at for _, changed_at in pipeline.raw.files())
-    assert collect_orphans(pipeline, newest + timedelta(hours=23)) == []
-    assert collect_orphans(pipeline, newest + timedelta(hours=25)) == ["east/things/2026/11/22/10/.unfinished.parquet"]
-    assert collect_orphans(pipeline, newest + timedelta(hours=25)) == []
-
-
-def test_the_newest_versions_are_made_anew_from_the_attempts(pipeline, things):
-    cloud = things(Shape.SNAPSHOT)
-    for key in "abc":
-        cloud.put(key, n=1)
+def test_a_kill_while_retiring_leaves_no_file_behind(pipeline, things, monkeypatch):
+    cloud = things(Shape.LOG)
+    cloud.put("a", at("10:01"), n=1)
     run(pipeline, cloud)
+    rows(pipeline, "update raw.latest set gone_at = now() returning 1")
+    resolve(pipeline)
+    later = at("11:00") + timedelta(days=9999)
+    with killed(monkeypatch, module, "_remove_files", "before"):
+        retire(pipeline, "east", cloud.source(), later)
+    assert len(list(pipeline.raw.files())) == 3
+    retire(pipeline, "east", cloud.source(), later)
+    assert list(pipeline.raw.files()) == []
+    assert rows(pipeline, "select * from raw.attempts") == []
+
+
+def test_what_ended_is_forgotten_with_the_timeline_though_no_listing_ever_lacked_it(pipeline, things):
+    cloud = things(Shape.MUTABLE)
+    cloud.is_complete = False
+    is_over = lambda body: body.str.json_path_match("$.status") == "DELETED"  # noqa: E731
+    source = cloud.source(is_over=is_over)
+    cloud.put("alive", at("10:01"), n=1, status="ACTIVE")
+    cloud.put("dead", at("10:02"), n=1, status="DELETED")
+    cloud.put("back", at("10:02"), n=1, status="DELETED")
+    harvest(pipeline, "east", source, hour("10"), reader=cloud, clock=cloud.clock)
     cloud.clock.tick(seconds=10)
-    cloud.put("b", n=2)
-    del cloud.bodies["c"]
-    for _ in range(2):
-        run(pipeline, cloud)
-        cloud.clock.tick(seconds=10)
-    everything = "select * from raw.latest order by key"
-    before = rows(pipeline, everything)
-    rows(pipeline, "delete from raw.latest where key <> 'a' returning 1")
-    rows(pipeline, "update raw.latest set body = '{}' returning 1")
-    assert rebuild_latest(pipeline, "east", cloud.source()) == 3
-    assert rows(pipeline, everything) == before
-    assert run(pipeline, cloud).windows == ()
+    cloud.put("back", at("10:04"), n=2, status="ACTIVE")
+    harvest(pipeline, "east", source, hour("10"), reader=cloud, clock=cloud.clock)
+    assert rows(pipeline, "select key, ended_at from raw.latest order by key") == [
+        ("alive", None),
+        ("back", None),
+        ("dead", at("10:02")),
+    ]
+    assert latest(pipeline, "east", "things")["key"].to_list() == ["alive", "back", "dead"]
+    assert latest(pipeline, "east", "things", since=at("10:02"))["key"].to_list() == ["alive", "back", "dead"]
+    assert latest(pipeline, "east", "things", since=at("10:03"))["key"].to_list() == ["alive", "back"]
+    resolve(pipeline)
+    settings = pipeline.settings.retention
+    lifetime = timedelta(days=settings.timeline_days + settings.raw_extra_days)
+    retire(pipeline, "east", source, at("10:59") + lifetime)
+    assert len(rows(pipeline, "select key from raw.latest")) == 3
+    retire(pipeline, "east", source, at("11:00") + lifetime)
+    assert rows(pipeline, "select key from raw.latest order by key") == [("alive",), ("back",)]
+    assert told(pipeline) == [("22 10", "seen", "alive", 1, None), ("22 10", "seen", "back", 2, 1)]
 
 
 def test_retirement_keeps_the_newest_record_of_every_live_key(pipeline, things):

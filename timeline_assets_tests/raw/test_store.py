@@ -11,6 +11,7 @@ import pytest
 from timeline_assets.config import CloudSettings, Settings, StoreSettings
 from timeline_assets.errors import ConfigurationError
 from timeline_assets.normalize.schema import FACT, OBSERVATION
+from timeline_assets.pipeline import own_store
 from timeline_assets.raw.store import RawStore, RawStoreError, derived_path, new_path, window_of
 from timeline_assets_tests.raw.telling import at, hour
 
@@ -92,6 +93,46 @@ def test_removing_takes_empty_folders_along_and_what_is_gone_is_no_error(store, 
     assert list((tmp_path / "raw").iterdir()) == []
 
 
+def test_a_store_is_one_databases_alone(store, tmp_path):
+    store.claim("ours")
+    store.claim("ours")
+    with pytest.raises(
+        ConfigurationError, match="belongs to another database: its timeline-store-id is ours"
+    ) as caught:
+        RawStore(tmp_path / "raw").claim("theirs")
+    assert "store.raw_url" in caught.value.remedy
+    assert [path.name for path in (tmp_path / "raw").iterdir()] == ["timeline-store-id"]
+
+
+def test_what_lies_in_another_store_below_is_not_of_this_one(store, tmp_path):
+    demo = RawStore(tmp_path / "raw" / "demo")
+    demo.claim("theirs")
+    store.claim("ours")
+    theirs = demo.write_attempt("demo", "things", hour("10"), observations("a")).path
+    ours = store.write_attempt("east", "things", hour("10"), observations("a")).path
+    assert [path for path, _ in store.files()] == [ours]
+    assert [path for path, _ in demo.files()] == [theirs]
+
+
+def test_the_recorded_cloud_has_a_place_of_its_own_below_the_configured_one(tmp_path):
+    def url(cloud: str, given: str | None) -> str:
+        clouds = (CloudSettings(name=cloud),)
+        return Settings(state_dir=tmp_path, clouds=clouds, store=StoreSettings(raw_url=given)).raw_url
+
+    assert url("east", "s3://bucket/raw/") == "s3://bucket/raw/"
+    assert url("demo", "s3://bucket/raw/") == "s3://bucket/raw/demo"
+    assert url("demo", None) == str(tmp_path / "raw")
+
+
+def test_a_second_database_is_refused_where_the_first_one_keeps_its_records(tmp_path, database):
+    settings = Settings(state_dir=tmp_path, clouds=(CloudSettings(name="east"),))
+    assert own_store(settings, database).url == own_store(settings, database).url == str(tmp_path / "raw")
+    with database.connect("pipeline") as connection:
+        connection.execute("delete from raw.store")  # as fresh as a second one
+    with pytest.raises(ConfigurationError, match="belongs to another database"):
+        own_store(settings, database)
+
+
 def test_files_are_for_their_owner_alone(store, tmp_path):
     path = store.write_attempt("east", "things", hour("10"), observations("a")).path
     assert (tmp_path / "raw").stat().st_mode & 0o777 == 0o700
@@ -160,6 +201,18 @@ class TestObjectStore:
         bucket.remove([written.path])
         assert list(bucket.files()) == []
         bucket.remove([written.path])
+
+    def test_it_is_one_databases_alone(self, bucket):
+        bucket.claim("ours")
+        bucket.claim("ours")
+        with pytest.raises(ConfigurationError, match="belongs to another database"):
+            bucket.claim("theirs")
+
+    def test_a_bucket_that_is_not_there_is_named(self, bucket, tmp_path):
+        (tmp_path / "bucket").rmdir()
+        (tmp_path / "bucket").write_text("")
+        with pytest.raises(RawStoreError, match="cannot be used as the raw store"):
+            bucket.claim("ours")
 
     def test_a_folder_needs_no_obstore_but_a_bucket_does(self, bucket, monkeypatch):
         monkeypatch.setitem(__import__("sys").modules, "obstore.store", None)

@@ -45,7 +45,7 @@ class Scan:
     def memory(self) -> dict[str, Callable[..., pl.DataFrame]]:
         """`latest` and `changed` of a reader: what is known of other sources by then (all of it has changed)."""
 
-        def latest(source: str, *, after: str | None = None, limit: int | None = None) -> pl.DataFrame:
+        def latest(source: str, *, after: str | None = None, limit: int | None = None, **_: Any) -> pl.DataFrame:
             rows = [{"key": row["key"], "body": to_json(row["body"])} for row in self.others.get(source, [])]
             frame = pl.DataFrame(rows, schema={"key": pl.String, "body": pl.String}).sort("key")
             return frame.filter(pl.col("key") > (after or "")).head(limit if limit is not None else len(rows))
