@@ -178,13 +178,20 @@ def test_everything_of_the_network_is_told_when_it_was_made(told, source):
 
 
 def test_no_tenant_sees_what_was_not_its_own(told):
-    """Every row of a tenant is of a resource that a listing showed as its own, or that was a part of one."""
+    """Every row of a tenant is of a resource that a listing showed as its own, or that was a part of one, and so is
+    every resource that it names beside that."""
     owned: dict[str, set[str]] = {}
     for listing, owner in OWNERS.items():
         for _, row in told.ever(listing):
             owned.setdefault(row["id"], set()).add(owner(row))
     of_device = {row["id"]: row["device_id"] for _, row in told.ever("neutron_ports") if not row["project_id"]}
-    seen = told.rows("select tenant_project_id, resource_type, resource_id, relation from timeline.tenant_events")
+    seen = told.rows(
+        """select tenant_project_id, resource_type, resource_id, relation from timeline.tenant_events
+            where relation = 'owner'
+        union all
+        select tenant_project_id, r->>'type', r->>'id', relation
+            from timeline.tenant_events, jsonb_array_elements(related) r"""
+    )
     assert len(seen) > 500
     for row in seen:
         if row["resource_type"] == "role_assignment" or row["tenant_project_id"] is None:

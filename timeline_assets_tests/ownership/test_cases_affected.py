@@ -593,3 +593,11 @@ def test_what_is_taken_back_takes_the_rows_of_others_with_it(cloud):
             assert connection.execute(f"select count(*) from timeline.{table}").fetchone() == (0,)
     host_down(cloud)
     assert len(cloud.rows("A", where=DOWN)) == 1, "and it can come again"
+
+
+def test_19_a_server_that_may_have_left_before_is_not_told_of(cloud):
+    """Seen on the host at 12, elsewhere at 30: that it was there throughout 10 to 20 is not proven."""
+    left = [server("a1", "A", host=OTHER_HOST), *SERVERS[1:]]
+    cloud.told(nova_servers.SOURCE, (0, SERVERS), (12, SERVERS), (30, left))
+    host_down(cloud)
+    assert [row["related"] for row in cloud.rows("A", "related", DOWN)] == [affected("server", "a2")]
