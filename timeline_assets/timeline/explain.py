@@ -16,7 +16,8 @@ RELEASED_BY = {
     "NO_EVIDENCE": "a listing or a message that shows this resource and its owner",
     "TOPOLOGY_GAP": "a dated record of who owned the resource at that time (a message of the bus, a transfer): "
     "kinds that can change hands prove nothing about the time before they were first seen",
-    "CONFLICT": "a dated record, or a person's decision, that settles which of the owners named for the same time is right",
+    "CONFLICT": "a dated record, or a person's decision, that settles which of the owners named for the same "
+    "time is right",
     "INTERVAL_OVERLAP": "a dated record of the change of owner: the event lies in the time in which it is not known "
     "who owned the resource",
     "AMBIGUOUS_NAME": "an id; or, if the record names a project and its domain, scans before and after it that show "
