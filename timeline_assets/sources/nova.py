@@ -29,9 +29,9 @@ def parsed(text: Any) -> datetime | None:
     """An instant as Nova writes it, with or without fraction and ``Z``; None for anything else."""
     try:
         instant = datetime.fromisoformat(text)
-    except (TypeError, ValueError):
+        return instant.astimezone(UTC) if instant.tzinfo else instant.replace(tzinfo=UTC)
+    except (TypeError, ValueError, OverflowError):
         return None
-    return instant.astimezone(UTC) if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
 def bodies(frame: pl.DataFrame) -> dict[str, Any]:

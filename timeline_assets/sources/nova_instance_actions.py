@@ -288,7 +288,7 @@ def _next_in_turn(reader: Reader, now: datetime, memory: dict[str, Any]) -> list
     """
     if memory.get("turn_at") is None:
         memory |= {"turn_since": memory.get("turn_began"), "turn_began": timestamp(now - LATE)}
-    following = bodies(reader.latest("nova_servers", after=memory.get("turn_at"), limit=SWEEP_RECORDS, since=span.now))
+    following = bodies(reader.latest("nova_servers", after=memory.get("turn_at"), limit=SWEEP_RECORDS, since=now))
     if not following and memory["turn_since"] is None:
         memory["turn_began"] = None  # no server was ever read: the first turn is still to come
         return []
