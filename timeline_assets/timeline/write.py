@@ -112,6 +112,7 @@ def write(
         cursor.execute("drop table if exists shares")
         cursor.execute(_CREATE_SHARES)
         copy_frame(connection, shares, "shares")
+        cursor.execute("analyze shares")
         new = int(events["is_new"].sum())
         context = {"pin": pin, "run_id": run_id, "paths": list(CHANGE_PATHS), "messages": list(MESSAGE_TYPES)}
         written = Written(new=new)
@@ -241,7 +242,7 @@ def _insert_new(cursor: psycopg.Cursor, context: dict) -> Written:
         context,
     )
     upserts = _upsert_tenants(cursor)
-    _keep_affected(cursor, context, "select event_id from incoming where is_new")
+    _keep_affected(cursor, context, "where i.is_new")
     cursor.execute(
         """insert into timeline.quarantine (event_id, cloud, source, occurred_at, reason, detail, candidates)
         select event_id, cloud, source, occurred_at, quarantine_reason, quarantine_detail, candidates
@@ -358,7 +359,8 @@ def _update_tenants(cursor: psycopg.Cursor, context: dict) -> tuple[int, int]:
         )
         retracted = cursor.rowcount
     upserts = _upsert_tenants(cursor)
-    _keep_affected(cursor, context, "select event_id from considered")
+    _keep_affected(cursor, context, "join considered d using (event_id) where true")
+    _lose_affected(cursor, context)
     return upserts, retracted
 
 
@@ -372,31 +374,42 @@ def _upsert_tenants(cursor: psycopg.Cursor) -> int:
 
 
 def _keep_affected(cursor: psycopg.Cursor, context: dict, events: str) -> None:
-    """Which events stand behind the affected rows of `events` (a query for their ids), and why: an attribution each."""
+    """Which events stand behind affected rows, and why: an attribution each. `events` narrows `incoming` (`i`)."""
+    cursor.execute(
+        f"""create temp table told on commit drop as with kept as (
+            insert into timeline.affected as a (event_id, tenant_project_id, tenant_domain_id, affected_id, occurred_at,
+                related, confidence, version, is_current)
+            select s.event_id, s.tenant_project_id, s.tenant_domain_id, s.row_id, date_trunc('minute', i.occurred_at),
+                s.related, s.confidence, {_FIRST_VERSION.format("s.row_id")}, true
+            from shares s join incoming i using (event_id) {events} and s.relation = 'affected'
+            on conflict (event_id, tenant_project_id) do update set tenant_domain_id = excluded.tenant_domain_id,
+                occurred_at = excluded.occurred_at, related = excluded.related, confidence = excluded.confidence,
+                version = a.version + 1, is_current = true
+            where (a.tenant_domain_id, a.occurred_at, a.related, a.confidence, a.is_current) is distinct from
+                (excluded.tenant_domain_id, excluded.occurred_at, excluded.related, excluded.confidence, true)
+            returning a.*
+        )
+        select * from kept"""
+    )
+    _tell_affected(cursor, context)
+
+
+def _lose_affected(cursor: psycopg.Cursor, context: dict) -> None:
+    """Whom the events of `considered` affect no more, as is known now."""
     with by_index(cursor):
         cursor.execute(
-            f"""create temp table told on commit drop as with concerned as materialized ({events}), kept as (
-                insert into timeline.affected as a (event_id, tenant_project_id, tenant_domain_id, affected_id,
-                    occurred_at, related, confidence, version, is_current)
-                select s.event_id, s.tenant_project_id, s.tenant_domain_id, s.row_id,
-                    date_trunc('minute', i.occurred_at), s.related, s.confidence,
-                    {_FIRST_VERSION.format("s.row_id")}, true
-                from shares s join concerned using (event_id) join incoming i using (event_id)
-                where s.relation = 'affected'
-                on conflict (event_id, tenant_project_id) do update set tenant_domain_id = excluded.tenant_domain_id,
-                    occurred_at = excluded.occurred_at, related = excluded.related, confidence = excluded.confidence,
-                    version = a.version + 1, is_current = true
-                where (a.tenant_domain_id, a.occurred_at, a.related, a.confidence, a.is_current) is distinct from
-                    (excluded.tenant_domain_id, excluded.occurred_at, excluded.related, excluded.confidence, true)
-                returning a.*
-            ), lost as (
+            """create temp table told on commit drop as with lost as (
                 update timeline.affected a set is_current = false, related = '[]', version = version + 1
-                from concerned c where c.event_id = a.event_id and a.is_current and not exists (
+                from considered d where d.event_id = a.event_id and a.is_current and not exists (
                     select from shares s where s.relation = 'affected' and s.row_id = a.affected_id)
                 returning a.*
             )
-            select * from kept union all select * from lost"""
+            select * from lost"""
         )
+    _tell_affected(cursor, context)
+
+
+def _tell_affected(cursor: psycopg.Cursor, context: dict) -> None:
     cursor.execute(
         f"""{_INSERT_ATTRIBUTIONS} select t.affected_id, t.version, t.occurred_at,
             case when t.is_current then 'project' else 'provider' end,

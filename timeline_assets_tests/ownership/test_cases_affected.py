@@ -22,6 +22,7 @@ from timeline_assets.sources import (
     nova_services,
 )
 from timeline_assets.store.access import Scope
+from timeline_assets.timeline.explain import explain
 from timeline_assets.timeline.verify import verify
 from timeline_assets.timeline.write import retract
 from timeline_assets_tests.making import CLOUD, claims, facts
@@ -147,6 +148,15 @@ def test_19_each_affected_row_has_an_attribution_of_the_rule_fan_out_with_its_pa
     )
     expected = {"rule": "fan_out", "confidence": "high", "through": HOST, "is_of_event": True}
     assert found == [{"owner_project_id": tenant, **expected} for tenant in "AB"]
+
+
+def test_19_the_id_in_a_tenants_row_leads_the_provider_to_the_event(cloud):
+    cloud.told(nova_servers.SOURCE, (0, SERVERS))
+    host_down(cloud)
+    (row,) = cloud.rows("B", "event_id", DOWN)
+    with cloud.database.connect("provider") as connection:
+        found = explain(connection, str(row["event_id"]))
+    assert (found.event["event_type"], found.event["host"]) == ("compute.service.down", HOST)
 
 
 def test_19_another_service_of_the_host_concerns_nobody(cloud):
