@@ -241,7 +241,9 @@ def _about(server: Mapping[str, Any] | None) -> dict[str, Any]:
 def _candidates(reader: Reader, span: Span, memory: Mapping[str, Any]) -> dict[str, Any]:
     """Servers that may have been acted on since the last poll, with their newest record where it is known."""
     polled_at = parsed(memory.get("polled_at"))
-    since = max(span.start, polled_at - LATE) if polled_at else span.start
+    if polled_at is None:
+        return _alive_in(reader, span)  # all that is known was first seen just now: what changed tells nothing
+    since = max(span.start, polled_at - LATE)
     servers = bodies(reader.changed("nova_servers", since))
     named = {
         *_servers_of_volumes(bodies(reader.changed("cinder_volumes", since)).values()),
@@ -301,9 +303,9 @@ def _next_in_turn(reader: Reader, now: datetime, memory: dict[str, Any]) -> list
     return [Question(key, following[key], since) for key in chosen]
 
 
-def _with_records(reader: Reader, servers: dict[str, Any], named: set[str]) -> dict[str, Any]:
+def _with_records(reader: Reader, span: Span, servers: dict[str, Any], named: set[str]) -> dict[str, Any]:
     unknown = named - set(servers)
-    latest = bodies(reader.latest("nova_servers")) if unknown else {}
+    latest = bodies(reader.latest("nova_servers", since=span.start)) if unknown else {}
     return servers | {key: latest.get(key) for key in sorted(unknown)}
 
 
