@@ -225,7 +225,8 @@ def _cloud_now(reader: Reader, span: Span, memory: dict[str, Any]) -> datetime:
     """
     ahead = getattr(reader, "clock_skew_seconds", None)
     if ahead is not None:
-        memory["ahead_seconds"] = round(ahead) if abs(ahead) >= LEAST_SKEW_SECONDS else 0
+        memory.pop("ahead_seconds", None)
+        memory |= {"ahead_seconds": round(ahead)} if abs(ahead) >= LEAST_SKEW_SECONDS else {}
     return span.now + timedelta(seconds=memory.get("ahead_seconds", 0))
 
 

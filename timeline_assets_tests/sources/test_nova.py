@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
 import pytest
 
+from timeline_assets.errors import SourceError
 from timeline_assets.normalize.registry import REGISTRY, describe
 from timeline_assets.normalize.registry.compute import ACTIONS, MIGRATIONS
 from timeline_assets.sources import nova_instance_actions, nova_migrations, nova_servers, nova_services
@@ -198,6 +199,9 @@ class Nova:
         self.known: dict[str, dict[str, Any]] = {}
         self.changes: dict[str, list[dict[str, Any]]] = {}
         self.cursor: Mapping[str, Any] = {}
+        self.malformed: list[str] = []
+        self.clock: Callable[[], datetime] | None = None
+        self.since: list[datetime] = []
         cloud.answers["compute/v2.1/servers"] = {"servers": []}
 
     def has(self, server: str, *actions: Mapping[str, Any], status: str = "ACTIVE", **more: Any) -> None:
@@ -215,13 +219,16 @@ class Nova:
         reader = self.reading(
             "nova_instance_actions",
             cursor=self.cursor,
-            latest=lambda source, after=None, limit=None: _frame(
+            latest=lambda source, after=None, limit=None, since=None: _frame(
                 [b for b in self._of(source) if b["id"] > (after or "")][:limit]
             ),
-            changed=lambda source, since: _frame(self.changes.get(source, [])),
+            changed=self._changed,
+            **({"clock": self.clock} if self.clock else {}),
         )
+        self.malformed = []
         fetched = nova_instance_actions.fetch(reader, span)
         self.cursor = json.loads(json.dumps(fetched.cursor))
+        self.malformed = [reason for reason, _ in fetched.malformed]
         return {record.key: record.body for record in fetched.records}
 
     def calls(self) -> int:
@@ -232,6 +239,10 @@ class Nova:
         """The servers whose actions were listed by the last poll, with the query."""
         found = ((ACTIONS_OF.match(one.path), one.query) for one in self.cloud.requests)
         return {match[1]: query for match, query in found if match}
+
+    def _changed(self, source: str, since: datetime) -> pl.DataFrame:
+        self.since.append(since)
+        return _frame(self.changes.get(source, []))
 
     def _of(self, source: str) -> list[dict[str, Any]]:
         return [self.known[key] for key in sorted(self.known)] if source == "nova_servers" else []
@@ -343,6 +354,135 @@ def test_a_server_with_more_actions_than_a_page_holds(nova):
 
     nova.cloud.answers[path] = page
     assert sorted(nova.poll()) == ["s1/req-0", "s1/req-1", "s1/req-2"]
+
+
+def test_a_list_of_actions_that_moves_is_begun_again_once_and_never_taken_for_whole(nova):
+    nova.has("s1", *(action("reboot", event("compute_reboot_instance", 1, 9), request=f"req-{n}") for n in range(2)))
+    path = "compute/v2.1/servers/s1/os-instance-actions"
+    rows = nova.cloud.answers[path]["instanceActions"]
+    first = Answer({"instanceActions": rows[:1], "links": [{"rel": "next", "href": "http://x"}]})
+    refused = Answer({"badRequest": {"message": "marker [req-0] not found"}}, 400)
+    nova.cloud.answers[path] = [first, refused, first, Answer({"instanceActions": rows[1:]})]
+    assert sorted(nova.poll()) == ["s1/req-0", "s1/req-1"]
+    nova.cursor = {}
+    for pages in ([first, refused, first, refused], [first]):  # refused again, and leading in a circle
+        nova.cloud.answers[path] = pages
+        with pytest.raises(SourceError) as caught:
+            nova.poll()
+        assert caught.value.code == "listing_moved"
+
+
+def test_what_no_record_may_say_keeps_nobody_from_being_asked_about(nova, no_sweep):
+    for server in ("attached", "wired", "moved"):
+        nova.has(server)
+    odd = (None, 7, "text", ["list"], {"an": "object"}, [None, 7, "text", {"server_id": ["a list"]}, {}], "x" * 300)
+    nova.changes = {
+        "cinder_volumes": [{"id": f"v{n}", "attachments": value} for n, value in enumerate(odd)]
+        + [{"id": "v", "attachments": ["no object", {"server_id": "attached"}]}],
+        "neutron_ports": [
+            {"id": f"p{n}", "device_owner": "compute:nova", "device_id": value} for n, value in enumerate(odd)
+        ]
+        + [{"id": "p", "device_owner": "compute:nova", "device_id": "wired"}],
+        "nova_migrations": [{"id": f"m{n}", "instance_uuid": value} for n, value in enumerate(odd)]
+        + [{"id": "m", "instance_uuid": "moved"}],
+    }
+    nova.poll()
+    assert sorted(nova.asked()) == ["attached", "moved", "text", "wired"]
+    past = {source: {one["id"]: one for one in found} for source, found in nova.changes.items()}
+    nova._of = lambda source: list(past.get(source, {}).values())
+    nova.poll(PAST)
+    assert sorted(nova.asked()) == ["attached", "moved", "text"]  # a past window asks no ports
+
+
+def test_an_id_that_leads_elsewhere_is_asked_for_as_it_is(nova, no_sweep):
+    nova.changes = {"nova_migrations": [{"id": "m1", "instance_uuid": "../flavors?x=/"}]}
+    nova.poll()
+    [asked] = [one.path for one in nova.cloud.requests if "os-instance-actions" in one.path]
+    assert asked == "compute/v2.1/servers/..%2Fflavors%3Fx%3D%2F/os-instance-actions"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"events": "a text"},
+        {"events": ["a text"]},
+        {"events": [{"event": ["a list"]}]},
+        {"action": None},
+        {"action": ["a list"]},
+        {"start_time": "soon", "events": []},
+        {"updated_at": "0001-01-01T00:00:00+14:00"},
+        {"message": {"an": "object"}},
+    ],
+)
+def test_an_action_that_nobody_can_read_is_in_the_way_of_no_other(nova, no_sweep, odd):
+    reboot = event("compute_reboot_instance", 1)
+    bad = (
+        action("reboot", request="req-bad", **{"events": [reboot]} | odd)
+        if "events" not in odd
+        else {
+            **action("reboot", request="req-bad"),
+            **odd,
+        }
+    )
+    nova.has("s1", action("reboot", reboot, request="req-good"), bad)
+    nova.changes = {"nova_servers": [nova.known["s1"]]}
+    assert sorted(nova.poll()) == ["s1/req-bad", "s1/req-good"]
+    assert "s1/req-good" in nova.cursor["running"]
+
+
+@pytest.mark.parametrize("detail", [{}, {"instanceAction": None}, {"instanceAction": "text"}, [], "text", 7])
+def test_a_detail_that_is_no_action_is_set_apart_and_asked_for_again(nova, no_sweep, detail):
+    nova.has("s1", *(action("reboot", event("compute_reboot_instance", 1, 9), request=f"req-{n}") for n in range(2)))
+    nova.changes = {"nova_servers": [nova.known["s1"]]}
+    whole = nova.cloud.answers["compute/v2.1/servers/s1/os-instance-actions/req-0"]
+    nova.cloud.answers["compute/v2.1/servers/s1/os-instance-actions/req-0"] = Answer(json.dumps(detail))
+    assert list(nova.poll()) == ["s1/req-1"]
+    assert len(nova.malformed) == 1
+    nova.cloud.answers["compute/v2.1/servers/s1/os-instance-actions/req-0"] = whole
+    assert list(nova.poll()) == ["s1/req-0"]
+
+
+@pytest.mark.parametrize("listed", [[], "text", {"instanceActions": "text"}, {"instanceActions": {}}, {}])
+def test_a_list_of_actions_that_is_none_is_in_the_way_of_no_other_server(nova, no_sweep, listed):
+    nova.has("s1", action("reboot", event("compute_reboot_instance", 1, 9)))
+    nova.has("s2")
+    nova.cloud.answers["compute/v2.1/servers/s2/os-instance-actions"] = Answer(json.dumps(listed))
+    nova.changes = {"nova_servers": list(nova.known.values())}
+    assert list(nova.poll()) == ["s1/req-1"]
+    assert len(nova.malformed) == 1
+
+
+def test_an_action_without_a_request_is_set_apart(nova, no_sweep):
+    good = action("reboot", event("compute_reboot_instance", 1, 9))
+    nova.has("s1", good)
+    listed = nova.cloud.answers["compute/v2.1/servers/s1/os-instance-actions"]["instanceActions"]
+    listed += ["text", {}, {"request_id": None}, {"request_id": ["a list"]}]
+    nova.changes = {"nova_servers": [nova.known["s1"]]}
+    assert list(nova.poll()) == ["s1/req-1"]
+    assert len(nova.malformed) == 4
+
+
+def test_what_is_remembered_holds_no_secret_and_nothing_that_cannot_be_stored(nova, no_sweep):
+    reboot = action("reboot", event("compute_reboot_instance", 1, 9), message="bad\x00 password=hunter2", events=[])
+    nova.has("s1", reboot)
+    nova.changes = {"nova_servers": [nova.known["s1"]]}
+    nova.poll()
+    assert nova.cursor["seen"]
+    assert "\\u0000" not in json.dumps(nova.cursor)
+    assert "hunter2" not in json.dumps(nova.cursor)
+
+
+@pytest.mark.parametrize("ahead", [-90, 0, 300])
+def test_since_the_last_poll_is_asked_by_the_clock_that_dates_what_was_observed(nova, no_sweep, ahead):
+    nova.cloud.ahead_seconds = ahead
+    nova.clock = lambda: datetime.now(UTC)
+    nova.has("s1", action("reboot", event("compute_reboot_instance", 1)))
+    nova.changes = {"nova_servers": [nova.known["s1"]]}
+    nova.poll()
+    nova.since.clear()
+    nova.poll(Span(OPEN.start, OPEN.end, NOW + timedelta(seconds=10), is_open=True))
+    [since] = set(nova.since)
+    assert abs(since - (NOW - nova_instance_actions.LATE + timedelta(seconds=ahead))) <= timedelta(seconds=2)
 
 
 def test_a_past_window_asks_about_the_servers_that_lived_in_it(nova):
