@@ -24,6 +24,15 @@ create table timeline.retention (
 );
 comment on table timeline.retention is 'Up to where months of the timeline were dropped: an event from before is not made again.';
 
+create table raw.rebuilds (
+    cloud           text primary key,
+    ruleset         text not null,
+    begun_at        timestamptz not null,
+    topology_at     timestamptz
+);
+comment on table raw.rebuilds is 'Rebuilds under way, or interrupted: what was normalized before begun_at is normalized anew, the topology once.';
+grant select, insert, update, delete on raw.rebuilds to timeline_writer;
+
 do $$
 declare t text;
 begin

@@ -63,7 +63,7 @@ class Normalized:
 
 
 def normalize(pipeline: Pipeline, cloud: str, source: Source, window: Window, *, again: bool = False) -> Normalized:
-    """Normalize what is new in one window; `again` does all of it anew.
+    """Normalize what is new in one window; `again` does all of it anew, or what a rebuild has not yet come to.
 
     Whatever was normalized is pending for the stages behind. A killed call leaves whole attempts; the next goes on.
     """
@@ -92,8 +92,10 @@ def _attempts(pipeline: Pipeline, cloud: str, source: Source, window: Window, *,
         return connection.execute(
             """select attempt_id, path from raw.attempts
             where cloud = %s and source = %s and window_start = %s and replaced_by is null
-              and (%s or normalizer is distinct from %s) order by attempt_id""",
-            (cloud, source.name, window.start, again, NORMALIZER_VERSION),
+              and (normalizer is distinct from %s or %s and normalized_at < coalesce(
+                  (select begun_at from raw.rebuilds r where r.cloud = attempts.cloud), 'infinity'))
+            order by attempt_id""",
+            (cloud, source.name, window.start, NORMALIZER_VERSION, again),
         ).fetchall()
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from timeline_assets.errors import SourceError
 from timeline_assets.normalize.stage import Normalized, normalize
+from timeline_assets.raw import rebuilds
 from timeline_assets.raw.harvest import Harvested, Polled, harvest, reader_of
 from timeline_assets.raw.windows import Window
 from timeline_assets.sources.base import Reader, Source
@@ -48,8 +49,8 @@ class Edge:
     `polled` holds what was read before the run that reports it (the follower polls first, and starts a run only for
     what is new): the raw asset takes it from there and does not ask the cloud again. `on_done` is told of each window
     that a stage has finished: (stage, cloud, source or None, window, result or error). `again` makes the stages redo
-    what was done (`timeline rebuild`); `may_retry` lets a step that failed for a passing reason be tried once more,
-    with the windows that it could read in `kept`. `made_at` is on the monotonic clock.
+    what was done before the rebuild began (`timeline rebuild`); `may_retry` lets a step that failed for a passing
+    reason be tried once more, with the windows that it could read in `kept`. `made_at` is on the monotonic clock.
     """
 
     opening: Callable[[], AbstractContextManager[Pipeline]]
@@ -60,7 +61,6 @@ class Edge:
     kept: dict[Read, Harvested] = field(default_factory=dict)
     on_done: Callable[[str, str, str | None, Window, Any], None] = lambda *_: None
     made_at: float = field(default_factory=time.monotonic)
-    _made_anew: dict[str, Absorbed] = field(default_factory=dict, repr=False)
     _stack: ExitStack = field(default_factory=ExitStack, repr=False)
     _pipeline: Pipeline | None = field(default=None, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -103,14 +103,14 @@ class Edge:
         return self._told("normalize", cloud, source.name, window, work)
 
     def absorb(self, cloud: str, window: Window) -> Absorbed:
-        """The window's new evidence, in the topology; `again`: all of the cloud's, once for all windows."""
+        """The window's new evidence, in the topology; `again`: all of the cloud's, once in a rebuild."""
 
         def work() -> Absorbed:
-            if not self.again:
-                return self.stages.absorb(self.pipeline, cloud, window)
-            if cloud not in self._made_anew:
-                self._made_anew[cloud] = self.stages.absorb(self.pipeline, cloud, again=True)
-            return self._made_anew[cloud]
+            if self.again and rebuilds.is_topology_due(self.pipeline, cloud):
+                absorbed = self.stages.absorb(self.pipeline, cloud, again=True)
+                rebuilds.note_topology(self.pipeline, cloud)
+                return absorbed
+            return self.stages.absorb(self.pipeline, cloud, window)
 
         return self._told("topology", cloud, None, window, work)
 
@@ -118,7 +118,7 @@ class Edge:
         """The window's new facts, and whatever waited for the topology that changed, in the timeline."""
 
         def work() -> Resolved:
-            return self.stages.resolve(self.pipeline, cloud, window, again=self.again, run_id=run_id)
+            return self.stages.resolve(self.pipeline, cloud, window, run_id=run_id)
 
         return self._told("timeline", cloud, None, window, work)
 

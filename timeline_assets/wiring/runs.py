@@ -17,11 +17,13 @@ from timeline_assets.config import Settings
 from timeline_assets.errors import SourceError
 from timeline_assets.normalize.stage import Normalized
 from timeline_assets.pipeline import Pipeline
+from timeline_assets.raw import rebuilds
 from timeline_assets.raw.harvest import Harvested
 from timeline_assets.raw.windows import HOUR, Window
 from timeline_assets.sources import SOURCES, named
 from timeline_assets.sources.base import Source
 from timeline_assets.timeline.founded import retract_unfounded
+from timeline_assets.timeline.verify import ruleset
 from timeline_assets.wiring import keys
 from timeline_assets.wiring.build import build_defs, sources_of
 from timeline_assets.wiring.edge import Edge, Stages
@@ -185,7 +187,7 @@ def rebuild(
     """Make everything behind raw anew, for every window that has records; no source is asked.
 
     What does not change is not written; an event whose owner is decided otherwise now moves to the other tenant,
-    and one that no fact gives any more is taken back.
+    and one that no fact gives any more is taken back. Killed, it is gone on with by the next call.
 
     Raises:
         TimelineError: what no gap can stand for, such as a database that is gone.
@@ -194,12 +196,16 @@ def rebuild(
     stored = {cloud: _stored_windows(pipeline, cloud) for cloud in clouds}
 
     def make_anew(runner: Runner, cloud: str) -> None:
+        rebuilds.begin(pipeline, cloud, ruleset(settings.cloud(cloud)))
         # all facts before any owner: a window's owner may be proven by another's evidence
         for some in stretches(stored[cloud]):
             runner.run(cloud, [keys.facts_key(cloud, name) for name in work.chosen[cloud]], some, "rebuild")
         for some in stretches(stored[cloud]):
             runner.run(cloud, keys.behind(cloud), some, "rebuild")
+        if work.is_failed:
+            return
         retract_unfounded(pipeline, cloud)
+        rebuilds.end(pipeline, cloud)
 
     work.do(make_anew, again=True)
     return work.counted([window for windows in stored.values() for window in windows])
@@ -240,6 +246,11 @@ class _Work:
         self._first_stage = ""
         self._stored: dict[str, set[Window]] = {cloud: set() for cloud in clouds}
         self._errors: list[BaseException] = []
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether anything failed that no gap stands for."""
+        return bool(self._errors)
 
     def taken_stored(self, cloud: str) -> set[Window]:
         """The windows in which something was stored since the last call: a record lies where its own time does."""
