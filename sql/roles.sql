@@ -12,7 +12,8 @@
 --   timeline_project_reader   a tenant login that reads exactly one project
 --   timeline_scope_reader     a tenant login that reads several projects or whole domains
 --
--- The login itself becomes a member of owner, writer and provider, so that one login given by URL can do all three.
+-- The login itself becomes a member of owner, writer, provider and security, so that one login given by URL can do all
+-- of it.
 
 BEGIN;
 
@@ -25,7 +26,8 @@ DECLARE
         'timeline_tenant', 'timeline_project_reader', 'timeline_scope_reader'];
     kinds constant jsonb := '{"timeline_security": "timeline_provider",
         "timeline_project_reader": "timeline_tenant", "timeline_scope_reader": "timeline_tenant"}';
-    own_groups constant text[] := ARRAY['timeline_owner', 'timeline_writer', 'timeline_provider'];
+    own_groups constant text[] := ARRAY[
+        'timeline_owner', 'timeline_writer', 'timeline_provider', 'timeline_security'];
     -- since PostgreSQL 16 the creator of a role administers it without being able to become it
     may_become constant text := CASE
         WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END;

@@ -261,6 +261,17 @@ COMMENT ON COLUMN raw.latest.missing_since IS 'The first complete scan that did 
 
 COMMENT ON COLUMN raw.latest.ended_at IS 'When it was over by its own word, of sources whose listings never show what is gone: a deleted server, a past migration';
 
+CREATE TABLE raw.rebuilds (
+    cloud text NOT NULL,
+    ruleset text NOT NULL,
+    begun_at timestamp with time zone NOT NULL,
+    topology_at timestamp with time zone
+);
+
+ALTER TABLE raw.rebuilds OWNER TO timeline_owner;
+
+COMMENT ON TABLE raw.rebuilds IS 'Rebuilds under way, or interrupted: what was normalized before begun_at is normalized anew, the topology once.';
+
 CREATE TABLE raw.scans (
     cloud text NOT NULL,
     source text NOT NULL,
@@ -471,6 +482,7 @@ CREATE TABLE timeline.event_keys (
     named_type text,
     named_name text,
     named_domain text,
+    filled text[] DEFAULT '{}'::text[] NOT NULL,
     attribution integer NOT NULL,
     rule text NOT NULL,
     confidence text NOT NULL
@@ -481,6 +493,8 @@ ALTER TABLE ONLY timeline.event_keys FORCE ROW LEVEL SECURITY;
 ALTER TABLE timeline.event_keys OWNER TO timeline_owner;
 
 COMMENT ON TABLE timeline.event_keys IS 'The head of each event: which month''s partition holds it, what its record proves of its owner, and its newest attribution. Keeps the id unique when a better estimate moves the event.';
+
+COMMENT ON COLUMN timeline.event_keys.filled IS 'Columns of the event that its record left open, filled from what is known beside it: they are asked for anew when the event is decided again';
 
 CREATE TABLE timeline.events (
     event_id uuid NOT NULL,
@@ -1011,7 +1025,7 @@ ALTER TABLE ONLY topology.touched FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE topology.touched OWNER TO timeline_owner;
 
-COMMENT ON TABLE topology.touched IS 'Resources whose owner, edges or name of tenant changed and whose events were not looked at since; the ownership stage takes them off.';
+COMMENT ON TABLE topology.touched IS 'Resources whose name, owner or edges changed and whose events were not looked at since; the ownership stage takes them off.';
 
 COMMENT ON COLUMN topology.touched.changed_from IS 'The belief is another from this time on (null: from the beginning): earlier events are not concerned';
 
@@ -1053,6 +1067,9 @@ ALTER TABLE ONLY raw.attempts
 
 ALTER TABLE ONLY raw.latest
     ADD CONSTRAINT latest_pkey PRIMARY KEY (cloud, source, key);
+
+ALTER TABLE ONLY raw.rebuilds
+    ADD CONSTRAINT rebuilds_pkey PRIMARY KEY (cloud);
 
 ALTER TABLE ONLY raw.scans
     ADD CONSTRAINT scans_pkey PRIMARY KEY (cloud, source);
@@ -1403,6 +1420,8 @@ GRANT SELECT ON TABLE access.secrets TO timeline_writer;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE raw.attempts TO timeline_writer;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE raw.latest TO timeline_writer;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE raw.rebuilds TO timeline_writer;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE raw.scans TO timeline_writer;
 

@@ -131,7 +131,7 @@ create table topology.touched (
     recorded_at     timestamptz not null,
     primary key (cloud, resource_type, resource_id)
 );
-comment on table topology.touched is 'Resources whose owner, edges or name of tenant changed and whose events were not looked at since; the ownership stage takes them off.';
+comment on table topology.touched is 'Resources whose name, owner or edges changed and whose events were not looked at since; the ownership stage takes them off.';
 comment on column topology.touched.changed_from is 'The belief is another from this time on (null: from the beginning): earlier events are not concerned';
 comment on column topology.touched.changed_to is 'The belief is another up to this time (null: without end)';
 

@@ -133,11 +133,13 @@ create table timeline.event_keys (
     named_type          text,
     named_name          text,
     named_domain        text,
+    filled              text[] not null default '{}',
     attribution         integer not null,
     rule                text not null,
     confidence          text not null
 );
 comment on table timeline.event_keys is 'The head of each event: which month''s partition holds it, what its record proves of its owner, and its newest attribution. Keeps the id unique when a better estimate moves the event.';
+comment on column timeline.event_keys.filled is 'Columns of the event that its record left open, filled from what is known beside it: they are asked for anew when the event is decided again';
 
 create table timeline.contributions (
     event_id        uuid not null,

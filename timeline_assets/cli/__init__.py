@@ -3,6 +3,7 @@
 ============  ===============================================
 `run`         up, harvest, follow, rebuild, record
 `read`        status, events, explain
+`quarantine`  quarantine list, quarantine show, quarantine release
 `prove`       verify
 `database`    db url, db migrate, db grant, db revoke
 `doctor`      doctor
@@ -17,7 +18,7 @@ import importlib
 from timeline_assets.cli.app import main
 
 # registered in the order in which `--help` lists them, whoever imports one of the modules first
-for family in ("run", "read", "prove", "doctor", "database"):
+for family in ("run", "read", "quarantine", "prove", "doctor", "database"):
     importlib.import_module(f"{__name__}.{family}")
 
 __all__ = ["main"]

@@ -44,6 +44,7 @@ CloudOption = Annotated[
 class RoleName(StrEnum):
     """Whose rights a connection has."""
 
+    SECURITY = "security"
     PROVIDER = "provider"
     PIPELINE = "pipeline"
     ADMIN = "admin"

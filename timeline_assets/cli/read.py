@@ -48,11 +48,13 @@ JsonOption = Annotated[bool, typer.Option("--json", help="For a program: JSON in
 
 @contextmanager
 def reading(settings: Settings) -> Iterator[psycopg.Connection]:
-    """A connection as the provider's reader; the embedded server is started for as long as it takes if nobody runs it.
+    """A connection as the operator's reader, who sees what only the security team may see, too.
+
+    The embedded server is started for as long as it takes if nobody runs it.
 
     Raises :class:`TimelineError` where nothing was ever harvested.
     """
-    with opened(settings) as database, database.connect("provider") as connection:
+    with opened(settings) as database, database.connect("security") as connection:
         yield connection
 
 
@@ -89,9 +91,9 @@ def status(context: typer.Context, cloud: CloudOption = None, as_json: JsonOptio
     settings = settings_of(context)
     if cloud:
         settings.cloud(cloud)
-    with opened(settings), open_pipeline(settings) as pipeline, pipeline.database.connect("provider") as connection:
+    with opened(settings), open_pipeline(settings) as pipeline, pipeline.database.connect("security") as connection:
         sources = [row for row in coverage.status(pipeline).to_dicts() if cloud in (None, row["cloud"])]
-        quarantine = _rows(
+        quarantine = query_rows(
             connection,
             """select cloud, reason, count(*) as events, min(occurred_at) as oldest_at, max(occurred_at) as newest_at
             from timeline.quarantine where resolved_at is null and (%(cloud)s::text is null or cloud = %(cloud)s)
@@ -218,7 +220,7 @@ def events(
         ]
         where = [condition for condition, _ in chosen] + ([] if steps else ["phase <> 'progress'"])
         query: LiteralString = "select * from timeline.events where " + " and ".join(where or ["true"])  # noqa: S608
-        found = _rows(
+        found = query_rows(
             connection,
             query + " order by occurred_at desc, event_id desc limit %(limit)s",
             {"limit": limit + 1, **{name: value for _, values in chosen for name, value in values.items()}},
@@ -346,9 +348,13 @@ def explain(
     [dim]$[/] timeline explain 3f2a9c1e
     [dim]$[/] timeline explain 3f2a9c1e --record
     """
+    explain_event(settings_of(context), event_id, record=record, as_json=as_json)
+
+
+def explain_event(settings: Settings, event_id: str, *, record: bool = False, as_json: bool = False) -> None:
+    """Prints an event with every decision about its owner, what would release it, and what releases it by hand."""
     from timeline_assets.timeline.explain import explain as explanation_of
 
-    settings = settings_of(context)
     with reading(settings) as connection:
         explanation = explanation_of(connection, event_id)
         candidates = (explanation.quarantine or {}).get("candidates") or []
@@ -476,7 +482,8 @@ def _facts(*facts: tuple[str, Any]) -> None:
             say(f"  {name:<12}{text(value)}")
 
 
-def _rows(connection: psycopg.Connection, query: LiteralString, values: dict[str, Any]) -> list[dict[str, Any]]:
+def query_rows(connection: psycopg.Connection, query: LiteralString, values: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of a query as mappings."""
     with connection.cursor(row_factory=dict_row) as cursor:
         cursor.execute(query, values)
         return cursor.fetchall()

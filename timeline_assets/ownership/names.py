@@ -11,6 +11,7 @@ from datetime import datetime
 import polars as pl
 import psycopg
 
+from timeline_assets.ownership import decisions
 from timeline_assets.topology import lookup
 
 #: The sources whose complete scans show who has a name.
@@ -65,7 +66,8 @@ def awaited(connection: psycopg.Connection, cloud: str, rows: pl.DataFrame) -> p
 
     Whoever gets or loses the name; and, where no scan after the event is known yet, the next one.
     """
-    waiting = rows.filter(pl.col("rule").is_in(["qualified_name", "name", "none"]) & pl.col("named_name").is_not_null())
+    is_open = pl.col("rule").is_in(["qualified_name", "name", "none", decisions.RULE])
+    waiting = rows.filter(is_open & pl.col("named_name").is_not_null())
     in_domain = waiting.filter((pl.col("named_type") == "project") & pl.col("named_domain").is_not_null())
     keys = [
         waiting.select("row", resource_id=pl.format("name:{}/{}", "named_type", "named_name")),

@@ -17,6 +17,7 @@ from dataclasses import replace
 
 import polars as pl
 
+from timeline_assets.ownership import decisions
 from timeline_assets.ownership.topology import Topology
 
 #: What a rule says of one event; `row` is the event's number in the frame it was handed. `scope` is project, domain,
@@ -274,7 +275,25 @@ def decide(events: pl.DataFrame, topology: Topology) -> pl.DataFrame:
         quarantine=pl.col("code"),
         candidates=pl.col("candidates"),
     ).with_columns(rule=pl.lit("none"))
-    return _unless_disputed(pl.concat([*decided, undecided.match_to_schema(VERDICT)]), events, topology)
+    verdicts = _unless_disputed(pl.concat([*decided, undecided.match_to_schema(VERDICT)]), events, topology)
+    return operator_decision(verdicts, events, topology)
+
+
+def operator_decision(verdicts: pl.DataFrame, events: pl.DataFrame, topology: Topology) -> pl.DataFrame:
+    """The verdicts, with those in quarantine about which a person has decided: after every rule, against none."""
+    waiting = verdicts.filter(scope="quarantine").join(events.select("row", "event_id"), on="row")
+    said = waiting.join(topology.decisions_about(waiting["event_id"]), on="event_id", suffix="_decided")
+    if said.is_empty():
+        return verdicts
+    released = _verdicts(
+        said,
+        project=pl.col("project_id_decided"),
+        confidence=pl.lit("medium"),
+        evidence=_evidence(decided_by="decided_by", why="why", decided_at="decided_at", decision="decision_event_id"),
+        reason=pl.format("released by hand by {}: {}", "decided_by", "why"),
+    ).with_columns(said["withheld_project_id"], rule=pl.lit(decisions.RULE))
+    rest = verdicts.join(released, on="row", how="anti", maintain_order="left")
+    return pl.concat([rest, released.match_to_schema(VERDICT)])
 
 
 def _unless_disputed(verdicts: pl.DataFrame, events: pl.DataFrame, topology: Topology) -> pl.DataFrame:

@@ -18,7 +18,7 @@ from timeline_assets.store.copy import copy_frame, read_frame
 
 PROVEN = ("certain", "high")
 #: Rules whose answer another event of the request can change.
-WEAK = ("request_sibling", "request_path", "qualified_name", "name", "none")
+WEAK = ("request_sibling", "request_path", "qualified_name", "name", "none", "operator_decision")
 LONGEST = timedelta(days=1)
 
 _OWNER = ("scope", "project_id", "domain_id")

@@ -13,7 +13,7 @@ import psycopg
 
 from timeline_assets.config import CloudSettings
 from timeline_assets.normalize.schema import TRANSFERABLE
-from timeline_assets.ownership import names, services, siblings
+from timeline_assets.ownership import decisions, names, services, siblings
 from timeline_assets.store.copy import read_frame
 from timeline_assets.topology import lookup
 
@@ -199,6 +199,12 @@ class Topology:
         """See :func:`timeline_assets.ownership.names.called`."""
         return names.called(self.connection, self.cloud, events, self.pin)
 
+    def decisions_about(self, event_ids: pl.Series) -> pl.DataFrame:
+        """What a person decided of these events (:data:`timeline_assets.ownership.decisions.DECISION`)."""
+        if event_ids.is_empty():
+            return pl.DataFrame(schema=decisions.DECISION)
+        return decisions.decisions_about(self.connection, self.cloud, event_ids)
+
     def disputed_projects(self, verdicts: pl.DataFrame) -> pl.DataFrame:
         """Where the claims about a verdict's project contradict each other then: `row`, `claimed_by` (JSON text).
 
@@ -313,7 +319,8 @@ class Topology:
 
     def _around(self, rows: pl.DataFrame) -> pl.DataFrame:
         """What the resources hung on where that decided, or may once do: `row`, `resource_id`."""
-        hanging = rows.filter((pl.col("owner_scope") == "quarantine") | (pl.col("rule") == "containment"))
+        is_weak = pl.col("rule").is_in(["containment", decisions.RULE])
+        hanging = rows.filter((pl.col("owner_scope") == "quarantine") | is_weak)
         frontier = hanging.select("row", *QUESTION, path=pl.lit("[]"))
         passed = [pl.DataFrame(schema={"row": pl.UInt32, "resource_id": pl.String})]
         for _ in range(STEPS):

@@ -23,6 +23,7 @@ from timeline_assets.sources import (
     nova_migrations,
     nova_servers,
     nova_services,
+    operator_decisions,
 )
 from timeline_assets.sources.base import Source
 
@@ -47,6 +48,9 @@ SOURCES: tuple[Source, ...] = (
     neutron_security_groups.SOURCE,
     neutron_security_group_rules.SOURCE,
 )
+
+#: What is landed here and fetched from nowhere; every cloud has it.
+LANDED: tuple[Source, ...] = (operator_decisions.SOURCE,)
 
 
 def named(name: str) -> Source:

@@ -25,7 +25,7 @@ from timeline_assets.errors import ConfigurationError, DatabaseError
 from timeline_assets.store.embedded import EmbeddedPostgres
 from timeline_assets.store.roles import prepare_cluster
 
-Role = Literal["admin", "pipeline", "provider", "dagster"]
+Role = Literal["admin", "pipeline", "provider", "security", "dagster"]
 T = TypeVar("T")
 
 OLDEST_VERSION = 150000
@@ -36,9 +36,14 @@ EMBEDDED_LOGINS: Mapping[Role, tuple[str, str]] = {
     "admin": ("timeline_admin", "timeline"),
     "pipeline": ("timeline_pipeline", "timeline"),
     "provider": ("timeline_reader", "timeline"),
+    "security": ("timeline_operator", "timeline"),
     "dagster": ("timeline_dagster", "dagster"),
 }
-GROUPS: Mapping[Role, str] = {"pipeline": "timeline_writer", "provider": "timeline_provider"}
+GROUPS: Mapping[Role, str] = {
+    "pipeline": "timeline_writer",
+    "provider": "timeline_provider",
+    "security": "timeline_security",
+}
 
 
 class DatabaseUnreachable(DatabaseError):

@@ -41,7 +41,7 @@ from timeline_assets.store.binaries import (
 )
 
 SUPERUSER = "postgres"
-LOGINS = (SUPERUSER, "timeline_admin", "timeline_pipeline", "timeline_reader", "timeline_dagster")
+LOGINS = (SUPERUSER, "timeline_admin", "timeline_pipeline", "timeline_reader", "timeline_operator", "timeline_dagster")
 
 # below the range from which systems hand out ports to outgoing connections, so that a remembered port stays free
 PORTS = range(15432, 25432)

@@ -13,7 +13,11 @@ from timeline_assets.store.embedded import LOGINS, SUPERUSER, EmbeddedPostgres
 from timeline_assets.store.files import SQL
 
 # the logins of the embedded server, and the groups whose rights they have
-MEMBERSHIPS = {"timeline_pipeline": "timeline_writer", "timeline_reader": "timeline_provider"}
+MEMBERSHIPS = {
+    "timeline_pipeline": "timeline_writer",
+    "timeline_reader": "timeline_provider",
+    "timeline_operator": "timeline_security",
+}
 
 # the databases of the embedded server, and who owns them
 DATABASES = {"timeline": "timeline_admin", "dagster": "timeline_dagster"}
@@ -47,7 +51,7 @@ def apply_roles(connection: psycopg.Connection) -> None:
                 f"The roles of timeline_assets cannot be set up by {who}: {error.diag.message_primary}",
                 remedy=error.diag.message_hint
                 or f"let an administrator run ALTER ROLE {who} CREATEROLE, or else sql/roles.sql in that database and "
-                f"GRANT timeline_owner, timeline_writer, timeline_provider TO {who}",
+                f"GRANT timeline_owner, timeline_writer, timeline_provider, timeline_security TO {who}",
             ) from error
 
 

@@ -28,6 +28,7 @@ select e.event_id from taken t
 join timeline.events e on e.resource_id = t.resource_id and e.cloud = t.cloud and {_IN_PERIOD}
 join timeline.event_keys k on k.event_id = e.event_id
 where k.confidence <> 'certain'
+   or 'resource_name' = any(k.filled)
    or k.rule = 'payload_owner' and t.resource_type = any(%(transferable)s)
    or k.rule = 'target_is_tenant' and t.resource_type = 'user'"""
 

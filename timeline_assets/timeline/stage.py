@@ -18,6 +18,7 @@ import psycopg
 
 from timeline_assets.normalize.registry import describe
 from timeline_assets.normalize.schema import FACT
+from timeline_assets.ownership import decisions
 from timeline_assets.ownership.fan_out import fan_out
 from timeline_assets.ownership.rules import decide
 from timeline_assets.ownership.topology import Topology, with_names
@@ -130,12 +131,14 @@ def _dropped_before(connection: psycopg.Connection) -> datetime:
 def _decide(
     connection: psycopg.Connection, pipeline: Pipeline, cloud: str, events: pl.DataFrame, run_id: str | None
 ) -> Resolved:
-    """Decides and writes events, then those of the same requests that wait for an owner to be proven there.
+    """Decides and writes events, then those of the same requests that wait for an owner to be proven there, and those
+    about which a person decided.
 
     These cannot change any others in turn: what is concluded from a request proves nothing to another event of it.
     """
     done = _decide_and_write(connection, pipeline, cloud, events, run_id)
-    waiting = waiting_siblings(connection, cloud, events)
+    by_hand = events.filter(pl.col("event_type").is_in(decisions.TYPES)).select(event_id="resource_id")
+    waiting = pl.concat([waiting_siblings(connection, cloud, events), by_hand]).unique().sort("event_id")
     if waiting.is_empty():
         return done
     again = _decide_and_write(connection, pipeline, cloud, _stored(connection, waiting), run_id)
@@ -151,6 +154,7 @@ def _decide_and_write(
     topology = Topology.read(connection, pipeline.settings.cloud(cloud), described)
     described = topology.with_known_actors(described)
     verdicts = decide(described, topology)
+    described = described.join(_left_open(events), on="event_id", maintain_order="left")
     rows = described.join(verdicts, on="row", maintain_order="left").join(extra, on="event_id", maintain_order="left")
     rows = topology.with_domains(rows).with_columns(
         owner_scope="scope",
@@ -187,6 +191,17 @@ def _decide_and_write(
         unmapped=_counts(unmapped, "event_type"),
         watermark=rows["occurred_at"].max(),
     )
+
+
+#: Columns that a record may leave open, to be filled from the topology, the configuration or the registry.
+_FILLED = ("resource_name", "severity", "actor_domain_id", "actor_kind")
+
+
+def _left_open(facts: pl.DataFrame) -> pl.DataFrame:
+    """`event_id` and `filled`: the columns that the record left open."""
+    said = facts.with_columns(pl.col("actor_kind").replace("unknown", None))
+    left_open = [pl.when(pl.col(name).is_null()).then(pl.lit(name)) for name in _FILLED]
+    return said.select("event_id", filled=pl.concat_list(left_open).list.drop_nulls())
 
 
 def _merge_roads(connection: psycopg.Connection, facts: pl.DataFrame, heads: pl.DataFrame) -> pl.DataFrame:
@@ -238,6 +253,8 @@ _FACT_FROM = {
     "related": "e.related::text",
     "changes": "e.changes::text",
     "title": "null::text",  # made anew from the registry, with the name as it is known now
+    **{name: f"case when '{name}' <> all(k.filled) then e.{name} end" for name in _FILLED},
+    "actor_kind": "case when 'actor_kind' = any(k.filled) then 'unknown' else e.actor_kind end",
     **{
         c: f"k.{c}"
         for c in (

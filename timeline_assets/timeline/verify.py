@@ -113,7 +113,7 @@ INVARIANTS: Mapping[str, str] = {
         where e.cloud = %(cloud)s and (a.event_id is null
             or (a.owner_scope, a.owner_project_id, a.owner_domain_id, a.rule, a.confidence) is distinct from
                (e.owner_scope, e.owner_project_id, e.owner_domain_id, k.rule, k.confidence)
-            or (e.owner_scope <> 'quarantine') <> (a.rule <> 'none'))""",
+            or e.owner_scope <> 'quarantine' and a.rule = 'none')""",
     "keys without their event": """
         select k.event_id::text as key from timeline.event_keys k
         left join timeline.events e on e.event_id = k.event_id and e.occurred_at = k.occurred_at

@@ -35,6 +35,7 @@ COMPARED = tuple(c for c in EVENT_COLUMNS if c not in NOT_COMPARED)
 HEAD_COLUMNS = (
     "road_source", "road_key", "roads", "payload_project_id", "payload_domain_id", "target_project_id",
     "target_domain_id", "request_path", "named_type", "named_name", "named_domain",
+    "filled",
 )  # fmt: skip
 DECISION_COLUMNS = (
     "rule",

@@ -25,9 +25,6 @@ SLICE = 20_000
 RESOURCE = pl.Schema(dict.fromkeys(KEY, pl.String))
 TABLES = {"resources": RESOURCES, "ownership": OWNERSHIP, "conflicts": CONFLICTS, "edges": EDGES}
 
-#: Kinds whose name says whose an event is.
-TENANTS = ("project", "domain", "user")
-
 
 @dataclass(frozen=True)
 class Merged:
@@ -196,7 +193,7 @@ def revise(
     """Computes the belief about resources anew from all their claims, and writes what differs from what is believed.
 
     `resources` is a query (with `params`) for their `cloud`, `resource_type`, `resource_id`. Afterwards they are in the
-    table `concerned`; those whose owner, edges or (for tenants) name changed are on the list `topology.touched`.
+    table `concerned`; those whose name, owner or edges changed are on the list `topology.touched`.
 
     Returns:
         how many rows were opened and closed, by table.
@@ -321,9 +318,7 @@ def _spans(table: str, outdated: pl.DataFrame, new: pl.DataFrame) -> pl.DataFram
     A row that only ended, or ends otherwise, has changed from its first end on. What comes before the first row and
     after the last is judged by them, so it changes with them; and what lies between two owners is judged by both.
     """
-    changed = pl.concat([outdated.drop("_place"), new]).filter(
-        (table != "resources") | pl.col(new.columns[1]).is_in(TENANTS)
-    )
+    changed = pl.concat([outdated.drop("_place"), new])
     beginning = [name for name in new.columns if name not in ("valid_to", "valid_to_from", "ending", "raw_ref")]
     until = pl.col("valid_to_from") if "valid_to_from" in new.columns else pl.col("valid_to")
     is_other_end = pl.len() == 2

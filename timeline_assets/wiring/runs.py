@@ -22,6 +22,7 @@ from timeline_assets.raw.harvest import Harvested
 from timeline_assets.raw.windows import HOUR, Window
 from timeline_assets.sources import SOURCES, named
 from timeline_assets.sources.base import Source
+from timeline_assets.timeline.by_hand import settle
 from timeline_assets.timeline.founded import retract_unfounded
 from timeline_assets.timeline.verify import ruleset
 from timeline_assets.wiring import keys
@@ -197,6 +198,7 @@ def rebuild(
 
     def make_anew(runner: Runner, cloud: str) -> None:
         rebuilds.begin(pipeline, cloud, ruleset(settings.cloud(cloud)))
+        settle(pipeline, cloud, again=True)
         # all facts before any owner: a window's owner may be proven by another's evidence
         for some in stretches(stored[cloud]):
             runner.run(cloud, [keys.facts_key(cloud, name) for name in work.chosen[cloud]], some, "rebuild")

@@ -18,7 +18,9 @@ from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 
 from timeline_assets.config import Settings
 from timeline_assets.raw.seal import collect_orphans, due_to_seal, horizon, retire, seal
+from timeline_assets.sources import LANDED
 from timeline_assets.sources.base import Source
+from timeline_assets.timeline.by_hand import settle
 from timeline_assets.timeline.retention import drop_old_months
 from timeline_assets.topology.merge import compact
 from timeline_assets.wiring import keys, report
@@ -212,6 +214,7 @@ def _seal_op(cloud: str, sources: tuple[Source, ...]) -> dg.OpDefinition:
     def seal_cloud(context: dg.OpExecutionContext) -> None:
         pipeline = context.resources.edge.pipeline
         with report.explained():
+            settle(pipeline, cloud)
             sealed = [seal(pipeline, cloud, by_name[n], w) for n, w in due_to_seal(pipeline, cloud) if n in by_name]
         before, after = sum(s.before for s in sealed), sum(s.after for s in sealed)
         context.log.info(f"{len(sealed)} windows sealed: {before} files became {after}")
@@ -225,7 +228,7 @@ def _retire_op(cloud: str, sources: tuple[Source, ...]) -> dg.OpDefinition:
         pipeline = context.resources.edge.pipeline
         with report.explained():
             now = datetime.now(UTC)
-            retired = [retire(pipeline, cloud, source, now) for source in sources]
+            retired = [retire(pipeline, cloud, source, now) for source in (*sources, *LANDED)]
             with pipeline.connect() as connection:
                 repeated = compact(connection, cloud, horizon(pipeline, now))
         before, after = sum(s.before for s in retired), sum(s.after for s in retired)

@@ -108,7 +108,7 @@ def helpless(postgres: Postgres, empty_database: Database) -> Iterator[Database]
 def test_a_login_that_may_not_is_told_what_an_administrator_must_do(helpless: Database) -> None:
     with pytest.raises(DatabaseError, match="cannot be set up by test_") as caught:
         _apply(helpless)
-    assert f"GRANT timeline_owner, timeline_writer, timeline_provider TO {helpless.urls['admin'].username}" in (
+    assert f"GRANT timeline_owner, timeline_writer, timeline_provider, timeline_security TO {helpless.urls['admin'].username}" in (
         caught.value.remedy
     )
 
@@ -118,7 +118,7 @@ def test_a_login_to_which_an_administrator_gave_everything_needs_no_right_of_its
 ) -> None:
     with empty_database.connect("admin") as connection:
         connection.execute(
-            sql.SQL("GRANT timeline_owner, timeline_writer, timeline_provider TO {}").format(
+            sql.SQL("GRANT timeline_owner, timeline_writer, timeline_provider, timeline_security TO {}").format(
                 sql.Identifier(helpless.urls["admin"].username)
             )
         )

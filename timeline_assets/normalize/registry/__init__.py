@@ -104,9 +104,9 @@ def _assemble(modules: Iterable[tuple[EventType, ...]]) -> dict[str, EventType]:
     return types
 
 
-from timeline_assets.normalize.registry import compute, identity, network, volume  # noqa: E402 - they need EventType
+from timeline_assets.normalize.registry import compute, decisions, identity, network, volume  # noqa: E402 - they need EventType
 
-REGISTRY = _assemble((identity.TYPES, compute.TYPES, volume.TYPES, network.TYPES))
+REGISTRY = _assemble((identity.TYPES, compute.TYPES, volume.TYPES, network.TYPES, decisions.TYPES))
 #: The service of each type, by the name of its module: ids of requests are a service's own.
 SERVICES = {
     entry.name: module.__name__.rpartition(".")[2]
