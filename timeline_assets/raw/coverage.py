@@ -450,6 +450,7 @@ def due(pipeline: Pipeline, cloud: str, sources: Sequence[Source], now: datetime
     """What has to be read now, the most urgent first: open windows, windows to settle, gaps.
 
     A source that fails is asked for its open window alone, after growing waits: one call that shows whether it is back.
+    One that asks about what others found waits at the very first until they were read.
     """
     settings = pipeline.settings.harvest
     by_name = {source.name: source for source in sources}
@@ -469,6 +470,8 @@ def due(pipeline: Pipeline, cloud: str, sources: Sequence[Source], now: datetime
     stands = {row["source"]: row for row in scans.iter_rows(named=True)}
     to_follow, failing = [], set()
     for source in sources:
+        if source.name not in stands and any(name in by_name and name not in stands for name in source.reads):
+            continue
         stood = stands.get(source.name, {"last_attempt_at": None, "failures": 0})
         wait = interval_of(source, settings)
         if stood["failures"]:

@@ -225,6 +225,16 @@ def test_open_windows_are_due_by_their_interval_and_wait_longer_after_failures(p
     assert wanted(pipeline, {"things": cloud}, "10:11:10") == [("things", "22-10")]
 
 
+def test_who_asks_about_what_others_found_waits_until_they_were_read(pipeline, things):
+    cloud = things(Shape.MUTABLE)
+    asked, asking = cloud.source("things"), replace(cloud.source("askers"), reads=("things", "others"))
+    assert due(pipeline, "east", [asking, asked], at("10:05")) == [(asked, Window(at("10:00")))]
+    assert due(pipeline, "east", [asking], at("10:05")) == [(asking, Window(at("10:00")))]
+    cloud.error = failing()
+    run(pipeline, cloud, "10", "10:05")
+    assert [source.name for source, _ in due(pipeline, "east", [asking, asked], at("10:05:01"))] == ["askers"]
+
+
 def test_a_read_that_comes_back_and_proves_nothing_waits_longer_too(pipeline, things):
     cloud = things(Shape.MUTABLE)
     cloud.gap = "cell_down"

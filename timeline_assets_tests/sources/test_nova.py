@@ -198,7 +198,7 @@ class Nova:
         self.cloud, self.reading = cloud, reading
         self.known: dict[str, dict[str, Any]] = {}
         self.changes: dict[str, list[dict[str, Any]]] = {}
-        self.cursor: Mapping[str, Any] = {}
+        self.cursor: Mapping[str, Any] = {"polled_at": OPEN.start.isoformat()}
         self.malformed: list[str] = []
         self.clock: Callable[[], datetime] | None = None
         self.since: list[datetime] = []
@@ -294,6 +294,15 @@ def test_a_turn_before_any_server_was_read_is_not_the_first(nova):
     nova.has("s1")
     nova.poll()
     assert "changes-since" not in nova.asked()["s1"]
+
+
+def test_the_first_poll_asks_about_every_server_that_may_have_been_acted_on_in_the_window(nova, no_sweep):
+    nova.cursor = {}
+    nova.has("gone", status="DELETED", created="2026-11-22T09:51:00Z", updated="2026-11-22T09:58:00Z")
+    nova.has("busy", created="2026-11-21T09:51:00Z", updated="2026-11-22T09:50:00Z")
+    nova.has("quiet", created="2026-11-21T09:51:00Z", updated="2026-11-22T09:49:59Z")
+    nova.poll()
+    assert nova.asked() == dict.fromkeys(("busy", "gone"), {"changes-since": ["2026-11-22T09:50:00Z"]})
 
 
 def test_servers_that_changed_or_are_named_by_what_changed_are_asked_about(nova, no_sweep):
@@ -493,7 +502,7 @@ def test_a_past_window_asks_about_the_servers_that_lived_in_it(nova):
     nova.poll(PAST)
     window = {"changes-since": ["2026-11-22T08:00:00Z"], "changes-before": ["2026-11-22T09:00:00Z"]}
     assert nova.asked() == {"since": window, "within": window}
-    assert set(nova.cursor) == {"microversion"}
+    assert set(nova.cursor) == {"microversion", "polled_at"}
 
 
 def test_an_older_cloud_is_asked_in_its_own_words(nova):
