@@ -9,24 +9,21 @@ the same database, or whatever `TIMELINE_DAGSTER_DATABASE_URL` names.
 from __future__ import annotations
 
 import contextlib
-import random
-import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, Self, TypeVar
+from typing import Literal, Protocol, Self
 
 import psycopg
 import sqlalchemy
 from psycopg import sql
-from sqlalchemy import URL, Engine
+from sqlalchemy import URL
 
 from timeline_assets.errors import ConfigurationError, DatabaseError
 from timeline_assets.store.embedded import EmbeddedPostgres
 from timeline_assets.store.roles import prepare_cluster
 
 Role = Literal["admin", "pipeline", "provider", "security", "dagster"]
-T = TypeVar("T")
 
 OLDEST_VERSION = 150000
 CONNECT_SECONDS = 10
@@ -72,7 +69,6 @@ class Database:
 
     urls: Mapping[Role, URL]
     server: EmbeddedPostgres | None = None
-    _engines: dict[Role, Engine] = field(default_factory=dict, repr=False)
 
     def __enter__(self) -> Self:
         return self
@@ -92,16 +88,6 @@ class Database:
         """The role's URL with its password, for psql and everything else that is not SQLAlchemy."""
         return self.urls[role].render_as_string(hide_password=False)
 
-    def engine(self, role: Role) -> Engine:
-        """The role's SQLAlchemy engine, one for the life of this object; nothing is connected yet."""
-        if role not in self._engines:
-            engine = sqlalchemy.create_engine(
-                self.url(role), pool_pre_ping=True, connect_args={} if role == "dagster" else self._arguments(role)
-            )
-            sqlalchemy.event.listen(engine, "handle_error", _raise_explained)
-            self._engines[role] = engine
-        return self._engines[role]
-
     @contextlib.contextmanager
     def connect(self, role: Role) -> Iterator[psycopg.Connection]:
         """A psycopg connection: commits when the block ends, rolls back when it raises, and closes.
@@ -117,10 +103,7 @@ class Database:
             yield connection
 
     def close(self) -> None:
-        """Close the engines' connections and leave the embedded server; its last user stops it."""
-        for engine in self._engines.values():
-            engine.dispose()
-        self._engines.clear()
+        """Leave the embedded server; its last user stops it."""
         if self.server:
             self.server.stop()
 
@@ -176,40 +159,6 @@ def with_option(url: URL, name: str, value: str) -> URL:
     given = url.query.get("options", ())
     options = " ".join([given] if isinstance(given, str) else given)
     return url.update_query_dict({"options": f"{options} -c{name}={value}".strip()})
-
-
-def waiting(
-    operation: Callable[[], T],
-    *,
-    seconds: float = 60,
-    on_wait: Callable[[DatabaseUnreachable, float], None] = lambda error, pause: None,
-    sleep: Callable[[float], None] = time.sleep,
-    clock: Callable[[], float] = time.monotonic,
-) -> T:
-    """Do it, and do it again while the database is away: pauses of 0.1 s doubling to 5 s, `seconds` in all.
-
-    The operation must be whole: it connects, does its work in one transaction and ends.
-
-    Args:
-        operation: what to do; repeated only after `DatabaseUnreachable`.
-        seconds: how long to keep trying before the last error is raised.
-        on_wait: told of each failure and of the seconds until the next try.
-        sleep: pauses; replaced in tests.
-        clock: monotonic seconds; replaced in tests.
-    """
-    deadline = clock() + seconds
-    pause = 0.1
-    while True:
-        try:
-            return operation()
-        except DatabaseUnreachable as error:
-            # a little apart, so that many workers do not come back in step
-            wait = pause * random.uniform(0.8, 1.2)
-            if clock() + wait > deadline:
-                raise
-            on_wait(error, wait)
-            sleep(wait)
-            pause = min(pause * 2, 5)
 
 
 def _embedded(state_dir: Path) -> Database:
@@ -280,17 +229,6 @@ def _explained(url: URL, connection: psycopg.Connection | None = None) -> Iterat
 
 def _is_broken(connection: psycopg.Connection | None) -> bool:
     return connection is not None and connection.broken
-
-
-def _raise_explained(context: sqlalchemy.engine.ExceptionContext) -> None:
-    error = context.original_exception
-    if isinstance(error, psycopg.Error) and context.engine is not None:
-        explained = _explain(
-            error, context.engine.url, is_connected=context.connection is not None, is_broken=context.is_disconnect
-        )
-        # the pool's own test of an old connection must see the original, to replace it
-        if explained is not None and not context.is_pre_ping:
-            raise explained from error
 
 
 def _explain(error: psycopg.Error, url: URL, *, is_connected: bool, is_broken: bool) -> DatabaseError | None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
 import psycopg
 import pytest
-import sqlalchemy
 from sqlalchemy import URL
 
 from timeline_assets.errors import ConfigurationError, DatabaseError
@@ -20,7 +19,6 @@ from timeline_assets.store.database import (
     DatabaseUnreachable,
     open_database,
     parse_url,
-    waiting,
     with_option,
 )
 from timeline_assets.store.migrate import migrate
@@ -153,16 +151,13 @@ def test_an_unknown_database_is_said(empty_database: Database) -> None:
         pass
 
 
-@pytest.mark.parametrize(
-    "way", [lambda database: database.connect("admin"), lambda database: database.engine("admin").connect()]
-)
-def test_an_unreachable_server_is_named(way: Callable) -> None:
+def test_an_unreachable_server_is_named() -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         port = bound.getsockname()[1]
         database = Database({"admin": URL.create("postgresql", "u", "hush", "127.0.0.1", port, "d")})
         expected = rf"The database d on 127\.0\.0\.1:{port} does not answer"
-        with pytest.raises(DatabaseUnreachable, match=expected) as caught, way(database):
+        with pytest.raises(DatabaseUnreachable, match=expected) as caught, database.connect("admin"):
             pass
         assert "hush" not in str(caught.value)
 
@@ -171,21 +166,6 @@ def test_a_server_that_goes_away_is_unreachable(database: Database, postgres: Po
     with pytest.raises(DatabaseUnreachable), database.connect("pipeline") as connection:
         _end(postgres, connection.info.backend_pid)
         connection.execute("SELECT 1")
-    with pytest.raises(DatabaseUnreachable), database.engine("pipeline").connect() as connection:
-        _end(postgres, connection.execute(sqlalchemy.text("SELECT pg_backend_pid()")).scalar_one())
-        connection.execute(sqlalchemy.text("SELECT 1"))
-
-
-def test_an_engine_replaces_connections_that_died_in_its_pool(database: Database, postgres: Postgres) -> None:
-    engine = database.engine("pipeline")
-    assert database.engine("pipeline") is engine
-    with engine.connect() as connection:
-        backend = connection.execute(sqlalchemy.text("SELECT pg_backend_pid()")).scalar_one()
-    _end(postgres, backend)
-    with engine.connect() as connection:
-        assert connection.execute(sqlalchemy.text("SELECT current_setting('application_name')")).scalar_one() == (
-            "timeline pipeline"
-        )
 
 
 def _end(postgres: Postgres, backend: int) -> None:
@@ -196,8 +176,6 @@ def _end(postgres: Postgres, backend: int) -> None:
 def test_what_the_caller_did_wrong_stays_his(database: Database) -> None:
     with pytest.raises(psycopg.errors.UndefinedTable), database.connect("pipeline") as connection:
         connection.execute("SELECT FROM nowhere")
-    with pytest.raises(sqlalchemy.exc.ProgrammingError), database.engine("pipeline").connect() as connection:
-        connection.execute(sqlalchemy.text("SELECT FROM nowhere"))
 
 
 def test_a_connection_commits_or_rolls_back(database: Database) -> None:
@@ -232,56 +210,3 @@ def test_an_old_server_is_refused() -> None:
     connection = SimpleNamespace(info=SimpleNamespace(server_version=140012))
     with pytest.raises(DatabaseError, match="runs PostgreSQL 14; timeline_assets needs 15 or newer"):
         database_module._require_version(connection, URL.create("postgresql", database="d", host="h"))
-
-
-class Clock:
-    """Time that passes only while somebody sleeps."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def sleep(self, seconds: float) -> None:
-        """Let time pass."""
-        self.now += seconds
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def test_waiting_ends_when_the_database_is_back() -> None:
-    answers = [DatabaseUnreachable("away"), DatabaseUnreachable("away"), "here"]
-    told: list[float] = []
-
-    def operation() -> str:
-        answer = answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    clock = Clock()
-    assert waiting(operation, sleep=clock.sleep, clock=clock, on_wait=lambda _, pause: told.append(pause)) == "here"
-    assert [round(pause / expected) for pause, expected in zip(told, (0.1, 0.2), strict=True)] == [1, 1]
-    assert clock.now == sum(told)
-
-
-def test_waiting_ends_when_its_time_is_up() -> None:
-    clock = Clock()
-
-    def operation() -> None:
-        raise DatabaseUnreachable("away")
-
-    with pytest.raises(DatabaseUnreachable, match="away"):
-        waiting(operation, seconds=60, sleep=clock.sleep, clock=clock)
-    assert 50 < clock.now <= 60
-
-
-def test_waiting_does_not_repeat_what_cannot_succeed() -> None:
-    calls: list[int] = []
-
-    def operation() -> None:
-        calls.append(1)
-        raise DatabaseError("refused")
-
-    with pytest.raises(DatabaseError, match="refused"):
-        waiting(operation)
-    assert calls == [1]
