@@ -7,14 +7,11 @@ of the others. Facts and evidence are derived: they lie beside the raw file and 
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import polars as pl
 
@@ -26,6 +23,7 @@ from timeline_assets.normalize.schema import EVIDENCE, FACT
 from timeline_assets.pipeline import Pipeline
 from timeline_assets.raw.coverage import Place
 from timeline_assets.raw.harvest import write_set_aside
+from timeline_assets.raw.scratch import Scratch
 from timeline_assets.raw.scrub import scrub_text
 from timeline_assets.raw.store import derived_path
 from timeline_assets.raw.windows import Window
@@ -47,6 +45,26 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "time_precision": ("exact", "second", "interval"),
 }
 TIMES = ("occurred_at", "occurred_from", "occurred_to", "ended_at")
+
+#: A name may have this many characters (OpenStack's own limit); what is longer is cut, the whole of it stays in raw.
+LONGEST_NAME = 255
+NAMES = {
+    "fact": ("resource_name", "named_name", "host", "availability_zone", "region"),
+    "evidence": ("name",),
+}
+#: An id may have this many bytes, a key that is made of several this many; a record that says more is set aside.
+#: Each of them is looked up by an index, and no index holds more than a third of a page.
+LONGEST_ID_BYTES, LONGEST_KEY_BYTES = 255, 600
+IDS = {
+    "fact": (
+        *("event_type", "resource_type", "resource_id", "payload_project_id", "payload_domain_id", "target_project_id"),
+        *("target_domain_id", "named_type", "named_domain", "actor_user_id", "actor_project_id", "actor_domain_id"),
+        *("actor_kind", "on_behalf_of_user_id", "on_behalf_of_project_id", "actor_address", "request_id"),
+        *("global_request_id", "source_severity"),
+    ),
+    "evidence": ("resource_type", "resource_id", "project_id", "domain_id", "relation", "to_type"),
+}
+KEYS = ("source_key", "source_version", "road_key")
 
 
 @dataclass(frozen=True)
@@ -119,10 +137,10 @@ def _finish(place: Place, window: Window, attempt_id: int, work: _Attempt) -> No
 class _Output:
     """The facts or the evidence of one attempt: chunks on disk, joined to one file at the end."""
 
-    def __init__(self, schema: pl.Schema, folder: Path, kind: str, target: str) -> None:
+    def __init__(self, schema: pl.Schema, scratch: Scratch, kind: str, target: str) -> None:
         self.rows = 0
         self.path: str | None = None
-        self._schema, self._folder, self._kind, self._target = schema, folder, kind, target
+        self._schema, self._scratch, self._kind, self._target = schema, scratch, kind, target
         self._chunks: list[pl.LazyFrame] = []
 
     def add(self, frame: pl.DataFrame, *, is_last: bool) -> None:
@@ -132,8 +150,7 @@ class _Output:
         if is_last:
             self._chunks.append(frame.lazy())
             return
-        path = self._folder / f"{self._kind}-{len(self._chunks)}.parquet"
-        frame.write_parquet(path)
+        path = self._scratch.write(f"{self._kind}-{len(self._chunks)}", frame)
         self._chunks.append(pl.scan_parquet(path))
 
     def finish(self, pipeline: Pipeline) -> None:
@@ -147,9 +164,9 @@ class _Attempt:
 
     def __init__(self, pipeline: Pipeline, source: Source, window: Window, path: str) -> None:
         self._pipeline, self._source, self._window, self._path = pipeline, source, window, path
-        self._folder = Path(tempfile.mkdtemp(prefix="timeline-normalize-"))
-        self.facts = _Output(FACT, self._folder, "facts", derived_path(path, "facts", NORMALIZER_VERSION))
-        self.evidence = _Output(EVIDENCE, self._folder, "evidence", derived_path(path, "evidence", NORMALIZER_VERSION))
+        self._scratch = Scratch("normalize")
+        self.facts = _Output(FACT, self._scratch, "facts", derived_path(path, "facts", NORMALIZER_VERSION))
+        self.evidence = _Output(EVIDENCE, self._scratch, "evidence", derived_path(path, "evidence", NORMALIZER_VERSION))
         self.aside = pl.DataFrame(schema=_ASIDE)
         self.hashes: list[str] = []
         self.unmapped: Counter[str] = Counter()
@@ -158,8 +175,11 @@ class _Attempt:
         """Normalize all chunks and write the two files."""
         for observations, is_last in self._chunks():
             facts, evidence, bad = _normalized(self._source, observations)
+            facts, evidence = (
+                _with_short_names(frame, kind) for frame, kind in ((facts, "fact"), (evidence, "evidence"))
+            )
             good, impossible = _possible(facts)
-            bad = {**bad, **impossible}
+            bad = {**bad, **_oversized(evidence), **impossible}
             good = good.filter(~pl.col("raw_ref").is_in(list(bad)))
             evidence = evidence.filter(~pl.col("raw_ref").is_in(list(bad)).fill_null(False))
             evidence = pl.concat([evidence, told_owners(good)])
@@ -172,7 +192,7 @@ class _Attempt:
         self.evidence.finish(self._pipeline)
 
     def close(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._scratch.close()
 
     def _chunks(self) -> Iterator[tuple[pl.DataFrame, bool]]:
         size = self._pipeline.settings.harvest.chunk_rows
@@ -223,11 +243,37 @@ def _identified(facts: pl.LazyFrame) -> pl.LazyFrame:
     return with_event_id(facts).with_columns(normalizer_version=pl.lit(NORMALIZER_VERSION)).select(FACT.names())
 
 
+def _with_short_names(frame: pl.DataFrame, kind: str) -> pl.DataFrame:
+    """The frame with names of at most `LONGEST_NAME` characters; one that was cut ends in an ellipsis."""
+    return frame.with_columns(
+        pl.when(pl.col(name).str.len_chars() > LONGEST_NAME)
+        .then(pl.col(name).str.slice(0, LONGEST_NAME - 1) + "…")
+        .otherwise(name)
+        .alias(name)
+        for name in NAMES[kind]
+    )
+
+
+def _oversized(evidence: pl.DataFrame) -> Bad:
+    """The records whose evidence has an id that no index could hold."""
+    longest = pl.max_horizontal(
+        *(pl.col(name).str.len_bytes() for name in IDS["evidence"]),
+        pl.col("to_ids").list.eval(pl.element().str.len_bytes()).list.max(),
+    )
+    bad = evidence.filter(longest > LONGEST_ID_BYTES)["raw_ref"].drop_nulls().unique()
+    return dict.fromkeys(bad, ("id_too_long", f"what it proves has an id of more than {LONGEST_ID_BYTES} bytes"))
+
+
 def _possible(facts: pl.DataFrame) -> tuple[pl.DataFrame, Bad]:
     """The facts that say something possible, and the records of the others."""
     checks = [
         *((pl.col(name).is_null(), "fact_incomplete", f"the fact has no {name}") for name in REQUIRED),
         *((~pl.col(name).is_in(words), "fact_invalid", f"not a word for {name}") for name, words in WORDS.items()),
+        *(
+            (pl.col(name).str.len_bytes() > limit, "id_too_long", f"{name} has more than {limit} bytes")
+            for names, limit in ((IDS["fact"], LONGEST_ID_BYTES), (KEYS, LONGEST_KEY_BYTES))
+            for name in names
+        ),
         (
             ~pl.col("occurred_at").is_between("occurred_from", "occurred_to"),
             "fact_invalid",

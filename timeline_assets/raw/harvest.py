@@ -23,11 +23,12 @@ from typing import Any
 import polars as pl
 import psycopg
 
-from timeline_assets.errors import ConfigurationError, DatabaseError, SourceError
+from timeline_assets.errors import ConfigurationError, DatabaseError, SourceError, TimelineError
 from timeline_assets.normalize.schema import OBSERVATION
 from timeline_assets.pipeline import Pipeline
 from timeline_assets.raw import coverage
 from timeline_assets.raw.coverage import Place, Reading, Standing
+from timeline_assets.raw.scratch import ScratchError
 from timeline_assets.raw.scrub import scrub_text
 from timeline_assets.raw.spool import SPOOLED, Spool
 from timeline_assets.raw.store import RawStoreError
@@ -102,6 +103,7 @@ def harvest(
         ConfigurationError: the window lies in the future.
         SourceError: the source cannot be read; the window is a gap with its code.
         RawStoreError: the raw store cannot be written; the window is a gap, nothing is stored.
+        ScratchError: the temporary folder cannot; likewise.
     """
     started = time.monotonic()
     clock = clock or partial(pipeline.now, cloud)
@@ -118,8 +120,8 @@ def harvest(
         if fetched is None:
             fetched = fetch(pipeline, cloud, source, window, reader or reader_of(pipeline, cloud, source), clock=clock)
         result = _store(pipeline, cloud, source, window, fetched=fetched, attempted_at=attempted_at)
-    except (SourceError, RawStoreError) as error:
-        code = error.code if isinstance(error, SourceError) else "raw_store_failed"
+    except (SourceError, RawStoreError, ScratchError) as error:
+        code = _code(error)
         with _failing(pipeline, cloud, source) as place:
             coverage.record_failure(place, window, attempted_at=attempted_at, code=code, detail=str(error))
         if is_raising or not isinstance(error, SourceError):
@@ -134,7 +136,7 @@ def poll(
     """Fetch a window, and store nothing if there is something new: that is for a run that shows it.
 
     With nothing new, that it was read is noted in place (`raw.scans`, `timeline.coverage`); a failed read is a gap. No
-    error of the source is raised.
+    error of the source is raised, and none of the temporary folder.
     """
     started = time.monotonic()
     clock = clock or partial(pipeline.now, cloud)
@@ -142,10 +144,11 @@ def poll(
     _refuse_future(window, attempted_at)
     try:
         fetched = fetch(pipeline, cloud, source, window, reader, clock=clock)
-    except SourceError as error:
+    except (SourceError, ScratchError) as error:
+        code = _code(error)
         with _failing(pipeline, cloud, source) as place:
-            coverage.record_failure(place, window, attempted_at=attempted_at, code=error.code, detail=str(error))
-        failed = Harvested(coverage.GAP, error.code, scrub_text(str(error)), seconds=time.monotonic() - started)
+            coverage.record_failure(place, window, attempted_at=attempted_at, code=code, detail=str(error))
+        failed = Harvested(coverage.GAP, code, scrub_text(str(error)), seconds=time.monotonic() - started)
         return Polled(harvested=failed)
     result = _store(pipeline, cloud, source, window, fetched=fetched, attempted_at=attempted_at, is_poll=True)
     if result is None:
@@ -176,7 +179,7 @@ def fetch(
             now=started_at + max(skew, timedelta(0)),
             chunk_rows=pipeline.settings.harvest.chunk_rows,
         )
-    except (SourceError, ConfigurationError, DatabaseError):
+    except TimelineError:
         raise
     except Exception as error:
         raise SourceError(
@@ -245,6 +248,13 @@ def changed(pipeline: Pipeline, cloud: str, source: str, since: datetime) -> pl.
             """select key, body from raw.latest where cloud = %s and source = %s and observed_at >= %s order by key""",
             (cloud, source, since),
         )
+
+
+def _code(error: TimelineError) -> str:
+    """The reason of the gap that an error leaves."""
+    if isinstance(error, SourceError):
+        return error.code
+    return "temporary_folder_failed" if isinstance(error, ScratchError) else "raw_store_failed"
 
 
 def _refuse_future(window: Window, now: datetime) -> None:

@@ -7,9 +7,6 @@ kept beside the records, with the reason why.
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
-import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,11 +15,15 @@ from typing import Any
 import polars as pl
 
 from timeline_assets.normalize.schema import INSTANT
+from timeline_assets.raw.scratch import Scratch
 from timeline_assets.raw.scrub import scrub_text, sha256, to_json
 from timeline_assets.sources.base import Record
 
 #: A record's own time may be ahead of ours by this much: no clock is off by more.
 WORST_CLOCK = timedelta(days=1)
+
+#: A key that is longer is none: no index could hold it, and OpenStack's own ids have 255 characters at most.
+LONGEST_KEY_BYTES = 512
 
 #: One record, scrubbed: `reason` is null, `body` canonical JSON. Or what is none: `reason` and `detail` say why, `key`
 #: is null or empty if it has none, `body` is its scrubbed text.
@@ -55,7 +56,7 @@ class Spool:
     ) -> None:
         self._first: pl.DataFrame | None = None
         self._further: list[Path] = []
-        self._folder: Path | None = None
+        self._scratch = Scratch("fetch")
         #: Answers of which it is not known which record they are.
         self.nameless = 0
         rows: list[Row] = []
@@ -85,12 +86,7 @@ class Spool:
         if self._first is None:
             self._first = frame
             return
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="timeline-fetch-"))
-            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        path = self._folder / f"{len(self._further)}.parquet"
-        frame.write_parquet(path)
-        self._further.append(path)
+        self._further.append(self._scratch.write(str(len(self._further)), frame))
 
 
 def _rows(records: Iterable[Record], malformed: Iterable[tuple[str, str]], now: datetime) -> Iterator[Row]:
@@ -111,13 +107,20 @@ def _row(record: Record, now: datetime) -> Row:
         return _aside(key, body, "not_json", str(error))
     if not isinstance(key, str) or not key:
         return _aside(None, text, "no_key", "the record has no key")
+    key = scrub_text(key)
+    if len(key.encode()) > LONGEST_KEY_BYTES:
+        said = f"the record's key has {len(key.encode()):,} bytes, more than {LONGEST_KEY_BYTES}"
+        return _aside(key, text, "key_too_long", said)
     if cursor_at is not None:
         if not isinstance(cursor_at, datetime) or cursor_at.tzinfo is None:
             return _aside(key, text, "time_unreadable", f"the record's time {cursor_at!r} is none, or lacks its zone")
         if cursor_at > now + WORST_CLOCK:
             return _aside(key, text, "time_in_future", f"the record's time {cursor_at.isoformat()} lies in the future")
-        cursor_at = cursor_at.astimezone(UTC)
-    return scrub_text(key), cursor_at, text, sha256(text), None, None
+        try:
+            cursor_at = cursor_at.astimezone(UTC)
+        except OverflowError:
+            return _aside(key, text, "time_unreadable", f"the record's time {cursor_at} lies before the first year")
+    return key, cursor_at, text, sha256(text), None, None
 
 
 def _aside(key: Any, body: Any, reason: str, detail: str) -> Row:
@@ -129,7 +132,7 @@ def _aside(key: Any, body: Any, reason: str, detail: str) -> Row:
     text = scrub_text(body)
     name = scrub_text(key) if isinstance(key, str) else None
     # two records that say the same are still two
-    return name, None, text, sha256(f"{name}: {text}"), reason, scrub_text(detail)
+    return name and name[:LONGEST_KEY_BYTES], None, text, sha256(f"{name}: {text}"), reason, scrub_text(detail)
 
 
 def _kind(value: Any) -> str:

@@ -14,9 +14,15 @@ import pytest
 from timeline_assets import up
 from timeline_assets.config import CloudSettings, Settings
 from timeline_assets.errors import ConfigurationError, TimelineError
+from timeline_assets.pipeline import Pipeline
+from timeline_assets.raw.harvest import harvest
+from timeline_assets.raw.store import RawStore
+from timeline_assets.raw.windows import Window
+from timeline_assets.sources.base import Shape
 from timeline_assets.store.database import Database, parse_url
 from timeline_assets.up import AlreadyRunning, running
 from timeline_assets_tests.cli.conftest import tell
+from timeline_assets_tests.raw.telling import Clock, Cloud, at
 
 
 @pytest.fixture
@@ -168,6 +174,23 @@ def test_news_are_told_once(database, monkeypatch):
     news.look()
     news.look()
     assert said == ["The first events are in: ./timeline events"]
+
+
+def test_a_gap_that_repeats_is_told_though_the_source_answers(database, monkeypatch, tmp_path):
+    monkeypatch.setattr(up, "NEWS_SECONDS", 0)
+    settings = Settings(state_dir=tmp_path, clouds=(CloudSettings(name="east"),))
+    pipeline = Pipeline(settings, database, RawStore(tmp_path / "raw"))
+    cloud = Cloud(Shape.MUTABLE, Clock(at("10:05")), gap="cell_down")
+    said = []
+    news = up.News(database, said.append)
+    for _ in range(3):
+        harvest(pipeline, "east", cloud.source(), Window.of(cloud.clock.now), reader=cloud, clock=cloud.clock)
+        news.look()
+    assert said[:1] == ["east: things cannot be read: cell_down: why: cell_down"]
+    cloud.gap = None
+    harvest(pipeline, "east", cloud.source(), Window.of(cloud.clock.now), reader=cloud, clock=cloud.clock)
+    news.look()
+    assert said[2:] == ["east: no longer cell_down"]
 
 
 def test_events_that_were_there_are_no_news(database, monkeypatch):

@@ -14,9 +14,10 @@ from timeline_assets.normalize.schema import EVIDENCE, FACT, INSTANT
 from timeline_assets.normalize.stage import normalize
 from timeline_assets.pipeline import Pipeline
 from timeline_assets.raw.harvest import harvest
+from timeline_assets.raw.scratch import ScratchError
 from timeline_assets.raw.store import RawStore
 from timeline_assets.sources.base import Shape
-from timeline_assets_tests.raw.telling import Clock, Cloud, at, hour, rows
+from timeline_assets_tests.raw.telling import Clock, Cloud, at, full_disk, hour, rows
 
 KNOWN = "compute.instance.reboot.end"
 RECORD = pl.Struct({"id": pl.String, "n": pl.Int64, "type": pl.String, "when": pl.String})
@@ -280,6 +281,19 @@ def test_a_large_attempt_is_normalized_chunk_by_chunk(pipeline, cloud, monkeypat
     assert (done.facts, done.set_aside, max(heights)) == (949, 1, 100)
     assert facts(pipeline)["source_key"].is_sorted()
     assert facts(pipeline)["event_id"].n_unique() == 949
+
+
+def test_a_temporary_folder_that_is_full_is_said_and_the_next_call_goes_on(pipeline, cloud):
+    for number in range(20, 320):
+        put(cloud, f"{number:04d}", number)
+    harvested(pipeline, cloud)
+    small = pipeline.settings.harvest.model_copy(update={"chunk_rows": 100})
+    pipeline = Pipeline(pipeline.settings.model_copy(update={"harvest": small}), pipeline.database, pipeline.raw)
+    with full_disk(), pytest.raises(ScratchError, match=r"the temporary folder .* cannot be written") as caught:
+        run(pipeline, cloud)
+    assert "TMPDIR" in caught.value.remedy
+    assert rows(pipeline, "select normalizer from raw.attempts") == [(None,)]
+    assert run(pipeline, cloud).attempts == 1
 
 
 def test_a_call_that_is_killed_goes_on_where_it_was(pipeline, cloud, monkeypatch):

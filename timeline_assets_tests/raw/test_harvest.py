@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import tempfile
 import threading
 from contextlib import contextmanager
 from datetime import timedelta
@@ -16,10 +18,11 @@ from timeline_assets.normalize.schema import OBSERVATION
 from timeline_assets.raw import coverage
 from timeline_assets.raw import harvest as module
 from timeline_assets.raw.harvest import changed, fetch, harvest, latest, poll
+from timeline_assets.raw.scratch import ScratchError
 from timeline_assets.raw.seal import Orphans, collect_orphans
 from timeline_assets.raw.store import RawStore, RawStoreError
 from timeline_assets.sources.base import Record, Shape
-from timeline_assets_tests.raw.telling import Clock, Cloud, at, covered, failing, hour, rows, stored, told
+from timeline_assets_tests.raw.telling import Clock, Cloud, at, covered, failing, full_disk, hour, rows, stored, told
 
 LATEST = "select key, body, gone_at, missing_since from raw.latest where cloud = %s order by key"
 
@@ -627,6 +630,27 @@ def test_a_database_that_fails_leaves_no_file(pipeline, things):
     with pytest.raises(psycopg.errors.CheckViolation):
         run(pipeline, cloud)
     assert list(pipeline.raw.files()) == []
+
+
+def test_a_temporary_folder_that_is_full_is_a_gap_that_says_so_and_nothing_is_stored(pipeline, things):
+    cloud = things(Shape.SNAPSHOT)
+    for number in range(2500):
+        cloud.put(f"{number:04d}", n=number)
+    with full_disk():
+        polled = poll(pipeline, "east", cloud.source(), hour("10"), cloud, clock=cloud.clock)
+    assert (polled.is_new, polled.harvested.status, polled.harvested.reason) == (
+        False,
+        "gap",
+        "temporary_folder_failed",
+    )
+    said = f"the temporary folder {tempfile.gettempdir()} cannot be written: "
+    assert polled.harvested.detail.startswith(said)
+    with full_disk(), pytest.raises(ScratchError, match=re.escape(said)) as caught:
+        run(pipeline, cloud)
+    assert "TMPDIR" in caught.value.remedy
+    assert rows(pipeline, "select failures, reason from raw.scans") == [(2, "temporary_folder_failed")]
+    assert rows(pipeline, "select * from raw.latest") == []
+    assert run(pipeline, cloud).new == 2500
 
 
 def test_a_read_that_proves_nothing_is_stored_and_is_a_gap(pipeline, things):

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import signal
-
 import polars as pl
 import pytest
 
@@ -13,7 +10,7 @@ from timeline_assets.errors import ConfigurationError
 from timeline_assets.normalize.schema import FACT, OBSERVATION
 from timeline_assets.pipeline import own_store
 from timeline_assets.raw.store import RawStore, RawStoreError, derived_path, new_path, window_of
-from timeline_assets_tests.raw.telling import at, hour
+from timeline_assets_tests.raw.telling import at, full_disk, hour
 
 
 def observations(*keys: str) -> pl.DataFrame:
@@ -140,14 +137,8 @@ def test_files_are_for_their_owner_alone(store, tmp_path):
 
 
 def test_a_full_disk_leaves_nothing_and_says_so(store):
-    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
-    try:
-        with pytest.raises(RawStoreError, match="cannot be written: the disk is full") as caught:
-            store.write_attempt("east", "things", hour("10"), observations("a"))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
+    with full_disk(), pytest.raises(RawStoreError, match="cannot be written: the disk is full") as caught:
+        store.write_attempt("east", "things", hour("10"), observations("a"))
     assert "nothing is lost" in caught.value.remedy
     assert list(store.files()) == []
 

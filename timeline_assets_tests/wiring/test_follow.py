@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
-from datetime import timedelta
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
+from psycopg import sql
 
 from timeline_assets.raw.windows import Window
+from timeline_assets.store.database import DatabaseUnreachable
 from timeline_assets.wiring import alive, keys
 from timeline_assets.wiring.follow import CloudFollower, follow, followers_of
 from timeline_assets.wiring.runs import Parts
@@ -171,6 +174,38 @@ def test_what_cannot_be_carried_on_is_tried_after_growing_waits(world, pipeline,
     assert tried == [1, 1, 0, 1, 0, 0, 0, 1]
 
 
+def test_a_poll_begun_while_a_run_goes_on_stays_the_only_one(world, pipeline, instance):
+    """What the run stored is free to be polled again; the run's end frees nothing that another poll has taken."""
+    seen = []
+
+    def resolve(*given, **more):
+        networks = world.sources[2]
+        window = hour("10")
+        east._busy.add((networks.name, window))  # as `begin_polls` does on the other thread
+        seen.append(networks.name)
+        return resolved(*given, **more)
+
+    world.network("east", "n1", at("10:01"))
+    stages = world.stages
+    resolved = stages.resolve
+    stages = type(stages)(reader=stages.reader, harvest=stages.harvest, resolve=resolve)
+    east = followers_of(pipeline, instance, Parts(world.sources, stages, instance))[0]
+    turn(east)
+    assert seen == ["neutron_networks"]
+    assert east._busy == {("neutron_networks", hour("10"))}
+
+
+def test_what_a_run_did_not_come_to_read_is_free_again(world, pipeline, east, monkeypatch):
+    world.network("east", "n1", at("10:01"))
+    for thread in east.begin_polls():
+        thread.join()
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(east.runner, "run", lambda *_: 1 / 0)
+        east.run_what_came()
+    assert east._busy == set()
+    assert east.edge.polled == {}
+
+
 def test_one_follower_a_cloud(pipeline):
     with pipeline.connect() as mine, pipeline.connect() as other:
         assert not alive.is_followed(other, "east")
@@ -185,9 +220,6 @@ def test_one_follower_a_cloud(pipeline):
 
 def test_it_follows_all_clouds_until_it_is_stopped(settings, pipeline, world, shared_instance, monkeypatch):
     """The threads themselves, on the real clock: both clouds' newest window arrives, then the stop ends all of it."""
-    from contextlib import nullcontext  # noqa: PLC0415
-    from datetime import UTC, datetime  # noqa: PLC0415
-
     monkeypatch.setattr("timeline_assets.wiring.follow.open_pipeline", lambda _: nullcontext(pipeline))
     world.now = datetime.now(UTC)
     stamp = world.now - timedelta(minutes=1)
@@ -223,3 +255,56 @@ def test_it_follows_all_clouds_until_it_is_stopped(settings, pipeline, world, sh
         assert not alive.is_followed(connection, "east")
     assert rows(pipeline, EVENTS, "west") == [("network.create.end", "n1", PROJECT)]
     assert shared_instance.get_materialized_partitions(keys.final_keys("east")[2]) >= {Window.of(stamp).key}
+
+
+def test_a_database_that_goes_away_is_waited_for(  # noqa: PLR0917
+    settings, pipeline, world, shared_instance, postgres, monkeypatch
+):
+    """Polls and runs end in errors that are said; when it is back, what has happened meanwhile arrives."""
+    monkeypatch.setattr("timeline_assets.wiring.follow.open_pipeline", lambda _: nullcontext(pipeline))
+    monkeypatch.setattr("timeline_assets.wiring.follow.RECOVER_SECONDS", 0.05)
+    complaints, complained = [], threading.Event()
+
+    def complain(_, what, error):
+        complaints.append((what, type(error)))
+        if what == "east: polling was interrupted":
+            complained.set()
+
+    monkeypatch.setattr("timeline_assets.wiring.follow.Complaints.add", complain)
+    world.now = datetime.now(UTC)
+    arrived = [threading.Event(), threading.Event()]
+    stages = world.stages
+    resolve = stages.resolve
+
+    def resolved(pipeline, cloud, window=None, **more):
+        result = resolve(pipeline, cloud, window, **more)
+        if cloud == "east":
+            for number, event in enumerate(arrived):
+                if rows(pipeline, "select from timeline.events where resource_id = %s", f"n{number}"):
+                    event.set()
+        return result
+
+    name = sql.Identifier(pipeline.database.urls["admin"].database)
+    world.network("east", "n0", world.now - timedelta(minutes=1))
+    parts = Parts(
+        world.sources, type(stages)(reader=stages.reader, harvest=stages.harvest, resolve=resolved), shared_instance
+    )
+    stop = threading.Event()
+    thread = threading.Thread(target=follow, args=(settings, stop), kwargs={"parts": parts})
+    thread.start()
+    try:
+        assert arrived[0].wait(120)
+        with postgres.making() as maker:
+            maker.execute(sql.SQL("alter database {} allow_connections false").format(name))
+            maker.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name._obj[0],))
+        assert complained.wait(60)
+        world.network("east", "n1", world.now - timedelta(seconds=30))
+        world.now += timedelta(minutes=6)
+        with postgres.making() as maker:
+            maker.execute(sql.SQL("alter database {} allow_connections true").format(name))
+        assert arrived[1].wait(120)
+    finally:
+        stop.set()
+        thread.join(60)
+    assert not thread.is_alive()
+    assert {kind for what, kind in complaints if what == "east: polling was interrupted"} == {DatabaseUnreachable}
