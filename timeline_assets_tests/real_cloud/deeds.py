@@ -65,3 +65,9 @@ def after_the_outage(exercise: Exercise) -> None:
     twin = exercise.actor(TWIN)
     twin.update(exercise.of(TWIN, "network", "private"), description="back again")
     twin.update(exercise.of(TWIN, "floating_ip", "web-1"), "disassociate", port_id=None)
+
+
+def servers_on_lost_host(exercise: Exercise) -> list[str]:
+    """Where the operator's next deed will be felt: the ids of the servers on the host that goes down."""
+    listed = exercise.operator.get("compute", "/servers/detail?all_tenants=1&host=compute2")
+    return [server["id"] for server in listed["servers"]]

@@ -36,7 +36,8 @@ OUTAGE = ("neutron_ports", "keystone_users")
 class Story:
     """What was done, and where it was told.
 
-    `outage` is what coverage said of the sources of `OUTAGE` while their services were away and after they were back.
+    `outage` is what coverage said of the sources of `OUTAGE` while their services were away and after they were back;
+    `on_lost_host` are the servers that Nova listed on the host that was then lost.
     """
 
     began: datetime
@@ -45,6 +46,7 @@ class Story:
     truth: Truth
     outage: dict[str, list[tuple]]
     killed_with_pending: int
+    on_lost_host: list[str]
     home: Home
     events: pl.DataFrame
 
@@ -95,6 +97,7 @@ def told(home: Home, cloud: OpenStack, memory: Path) -> Story:
         truth=Truth.of(known["seen"], ledger),
         outage=known["outage"],
         killed_with_pending=known["killed_with_pending"],
+        on_lost_host=known["on_lost_host"],
         home=home,
         events=events_of(home),
     )
@@ -115,6 +118,7 @@ def _take_place(home: Home, cloud: OpenStack) -> dict[str, Any]:
     usual = began.strftime("%H%M%S")
     apart = f"{usual}-{ONE_BY_ONE}"
     seen: list[dict[str, Any]] = []
+    on_lost_host: list[str] = []
     follower = Follower(home)
     follower.start()
 
@@ -142,6 +146,7 @@ def _take_place(home: Home, cloud: OpenStack) -> dict[str, Any]:
         after(deeds.one_by_one, apart)
         do(deeds.in_passing)
         do(deeds.taken_away, apart)
+        do(lambda by: on_lost_host.extend(deeds.servers_on_lost_host(by)))
         after(exercises.host_down)
         after(exercises.host_up)
         outage = _outage(home, cloud)
@@ -156,6 +161,7 @@ def _take_place(home: Home, cloud: OpenStack) -> dict[str, Any]:
         "seen": seen,
         "outage": outage,
         "killed_with_pending": killed[0],
+        "on_lost_host": on_lost_host,
     }
 
 

@@ -23,6 +23,16 @@ def owners(events: pl.DataFrame) -> set[str | None]:
     return set(events["owner_project_id"])
 
 
+def affected(story: Story, event_id: str) -> dict[str, set[str]]:
+    """Whom an event concerned beside its owner: project → its resources that it concerned."""
+    rows = story.home.rows(
+        """select tenant_project_id, related::text from timeline.affected
+        where event_id::text = %(id)s and is_current""",
+        id=event_id,
+    )
+    return {project: {one["id"] for one in json.loads(related)} for project, related in rows.iter_rows()}
+
+
 def labels(story: Story, event_ids: pl.Series) -> list[tuple]:
     """What the tenants' rows of events say of who did it: label, user, request."""
     return story.home.rows(
@@ -68,7 +78,8 @@ def test_5_a_project_renamed(story):
 
 
 def test_7_a_port_of_a_guest_on_a_shared_network(story):
-    """The port is its guest's, the network its owner's; neither sees the other's."""
+    """The port is its guest's, the network its owner's; neither sees the other's. What the network's owner changes on
+    the network concerns the guest too, who reads of its own port and of nothing else."""
     port = story.one("port.create", resource_name="guest-port")
     network = story.one("network.update", resource_name="private", resource_id=port.details["network_id"])
     assert port.owner_project_id != network.owner_project_id
@@ -79,6 +90,10 @@ def test_7_a_port_of_a_guest_on_a_shared_network(story):
         """select related::text from timeline.tenant_events where resource_id = %(port)s""", port=port.resource_id
     )
     assert [json.loads(text) for text in of_guest["related"]] == [[]] * of_guest.height
+    renamed = about(story, network.resource_id, "network.update.end").filter(
+        pl.col("changes").str.contains("private-renamed")
+    )
+    assert affected(story, renamed["event_id"].item()) == {port.owner_project_id: {port.resource_id}}
 
 
 def test_9_a_volume_given_away(story):
@@ -112,7 +127,7 @@ def test_9_the_transfer_itself_names_neither_to_the_other(story):
         id=event["event_id"],
     )
     parties = {accept.owner_project_id, accept.details["to_project_id"]}
-    assert set(rows["tenant_project_id"]) <= parties
+    assert sorted(rows["tenant_project_id"]) == sorted(parties)
     for project, row in rows.iter_rows():
         assert not [other for other in parties - {project} if other in row]
 
@@ -179,6 +194,31 @@ def test_17_what_is_a_nested_projects_is_not_its_parents(story):
         ids=of_lab["event_id"].to_list(),
     )
     assert seen.item() == 0
+
+
+def test_19_a_host_goes_down(story):
+    """The provider reads of the host; each tenant of its own servers there, to the minute, without host or number."""
+    down = story.events.filter(event_type="compute.service.down").filter(
+        pl.col("changes").str.contains('"path": "forced_down"')
+    )
+    (event,) = down.iter_rows(named=True)
+    assert (event["owner_scope"], event["host"]) == ("provider", "compute2")
+    owner = {deed.resource_id: deed.owner_project_id for deed in story.of_kind("server.create")}
+    expected: dict[str, set[str]] = {}
+    for server in story.on_lost_host:
+        expected.setdefault(owner[server], set()).add(server)
+    assert expected, "nobody had a server on the host: this proves nothing"
+    assert affected(story, event["event_id"]) == expected
+    rows = story.home.rows(
+        """select t.tenant_project_id, t.occurred_at, row_to_json(t)::text as row from timeline.tenant_events t
+        join timeline.affected a on a.affected_id = t.event_id where a.event_id::text = %(id)s""",
+        id=event["event_id"],
+    )
+    assert sorted(rows["tenant_project_id"]) == sorted(expected)
+    for project, at, row in rows.iter_rows():
+        foreign = set().union(*expected.values(), expected) - expected[project] - {project}
+        assert not [word for word in (*foreign, "compute2", event["event_id"]) if word in row]
+        assert at == event["occurred_at"].replace(second=0, microsecond=0)
 
 
 def test_22_a_routers_gateway_port_is_the_routers_owners(story):

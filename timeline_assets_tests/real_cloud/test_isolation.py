@@ -33,9 +33,9 @@ class Tenant:
 
 
 @contextlib.contextmanager
-def reading_as(story: Story, project_id: str) -> Iterator[Tenant]:
-    database, login = story.home.database, f"tenant_{project_id[:12]}"
-    password = grant(database, login, [Scope("project", CLOUD, project_id)])
+def reading_as(story: Story, project_id: str, kind: str = "project") -> Iterator[Tenant]:
+    database, login = story.home.database, f"{kind}_{project_id[:12]}"
+    password = grant(database, login, [Scope(kind, CLOUD, project_id)])
     url = database.urls["provider"].set(username=login, password=password, query={})
     try:
         with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as connection:
@@ -56,10 +56,15 @@ def tenants(story: Story) -> Iterator[list[Tenant]]:
 
 def test_a_tenant_reads_all_its_own_events_and_no_other(story, tenants):
     own = story.events.filter(visibility="operational")
+    accept = story.one("volume_transfer.accept")
+    of_volume = own.filter(resource_id=accept.details["volume_id"])
+    handed = set(of_volume.filter(event_type="volume.transfer.accept.end")["event_id"])
     for tenant in tenants:
         seen = tenant.rows("select event_id::text, tenant_project_id, relation from timeline.tenant_events")
         assert set(seen["tenant_project_id"]) <= {tenant.project_id}
         expected = set(own.filter(owner_project_id=tenant.project_id)["event_id"])
+        if tenant.project_id == accept.details["to_project_id"]:
+            expected |= handed  # the giver's event; who it went to reads of its arrival
         assert set(seen.filter(relation="owner")["event_id"]) == expected
 
 
@@ -83,6 +88,31 @@ def operators_words(story: Story, tenant: Tenant) -> set[str]:
         deed for deed in story.deeds if deed.who.startswith("admin@") and deed.actor_project_id != tenant.project_id
     ]
     return HOSTS | {word for deed in deeds for word in (deed.actor_user_id, deed.request_id) if word}
+
+
+def test_17_a_grant_on_a_subtree_reaches_the_nested_project(story, tenants):
+    """Its parent's alone does not; the subtree's does, and ends there."""
+    lab = story.one("project.create", resource_name="lab")
+    parent = lab.details["parent_id"]
+    query = "select distinct tenant_project_id from timeline.tenant_events order by 1"
+    with reading_as(story, parent) as own, reading_as(story, parent, "subtree") as whole:
+        assert own.rows(query)["tenant_project_id"].to_list() == [parent]
+        assert whole.rows(query)["tenant_project_id"].to_list() == sorted([parent, lab.resource_id])
+
+
+def test_18_a_domain_reader_reads_every_project_of_its_domain(story, tenants):
+    lab = story.one("project.create", resource_name="lab")
+    query = "select event_id::text, tenant_project_id from timeline.tenant_events"
+    with reading_as(story, lab.owner_domain_id, "domain") as reader:
+        seen = reader.rows(query)
+    of_domain = story.home.rows(
+        "select event_id::text, tenant_project_id from timeline.tenant_events where tenant_domain_id = %(id)s",
+        id=lab.owner_domain_id,
+    )
+    made = story.of_kind("project.create")
+    projects = {deed.resource_id for deed in made if deed.owner_domain_id == lab.owner_domain_id}
+    assert set(seen["event_id"]) == set(of_domain["event_id"])
+    assert set(seen["tenant_project_id"]) - {None} == projects
 
 
 def test_a_tenant_reads_none_of_the_tables_behind(tenants):

@@ -216,7 +216,9 @@ UNTOLD = {
 #: Events that no deed names, and whose doing they are.
 BESIDE = {
     "compute.instance.update": "the hypervisor: a power state that changed by itself",
+    "compute.service.disable": "the operator: switched in the same call, seen before the state",
     "compute.service.down": "a busy machine: a heartbeat was late",
+    "compute.service.enable": "the operator: switched in the same call, seen before the state",
     "compute.service.up": "a busy machine: a heartbeat came after all",
     "compute.service.update": "an operator's reason, or a heartbeat",
     "floatingip.update.end": "the agent: its status followed its port",
