@@ -52,9 +52,9 @@ NAMES = {
     "fact": ("resource_name", "named_name", "host", "availability_zone", "region"),
     "evidence": ("name",),
 }
-#: An id may have this many bytes, a key that is made of several this many; a record that says more is set aside.
-#: Each of them is looked up by an index, and no index holds more than a third of a page.
-LONGEST_ID_BYTES, LONGEST_KEY_BYTES = 255, 600
+#: An id may have as many, a key that is made of several ids this many; a record that says more is set aside: each of
+#: them is looked up by an index, and none of these holds more than a third of a page.
+LONGEST_ID, LONGEST_KEY = 255, 512
 IDS = {
     "fact": (
         *("event_type", "resource_type", "resource_id", "payload_project_id", "payload_domain_id", "target_project_id"),
@@ -179,7 +179,7 @@ class _Attempt:
                 _with_short_names(frame, kind) for frame, kind in ((facts, "fact"), (evidence, "evidence"))
             )
             good, impossible = _possible(facts)
-            bad = {**bad, **_oversized(evidence), **impossible}
+            bad = {**bad, **_oversized(facts, evidence), **impossible}
             good = good.filter(~pl.col("raw_ref").is_in(list(bad)))
             evidence = evidence.filter(~pl.col("raw_ref").is_in(list(bad)).fill_null(False))
             evidence = pl.concat([evidence, told_owners(good)])
@@ -254,14 +254,20 @@ def _with_short_names(frame: pl.DataFrame, kind: str) -> pl.DataFrame:
     )
 
 
-def _oversized(evidence: pl.DataFrame) -> Bad:
-    """The records whose evidence has an id that no index could hold."""
-    longest = pl.max_horizontal(
-        *(pl.col(name).str.len_bytes() for name in IDS["evidence"]),
-        pl.col("to_ids").list.eval(pl.element().str.len_bytes()).list.max(),
+def _oversized(facts: pl.DataFrame, evidence: pl.DataFrame) -> Bad:
+    """The records that lead to something by an id that no index could hold: what they are related to, what they prove.
+
+    A fact's own ids are judged with all that it says.
+    """
+    linked = pl.col("related").str.json_decode(pl.List(pl.Struct({"id": pl.String})))
+    is_long = pl.element().struct.field("id").str.len_chars() > LONGEST_ID
+    related = facts.filter(pl.col("related").str.len_chars() > LONGEST_ID).filter(linked.list.eval(is_long).list.any())
+    proven = evidence.filter(
+        pl.any_horizontal(pl.col(name).str.len_chars() > LONGEST_ID for name in IDS["evidence"])
+        | pl.col("to_ids").list.eval(pl.element().str.len_chars() > LONGEST_ID).list.any()
     )
-    bad = evidence.filter(longest > LONGEST_ID_BYTES)["raw_ref"].drop_nulls().unique()
-    return dict.fromkeys(bad, ("id_too_long", f"what it proves has an id of more than {LONGEST_ID_BYTES} bytes"))
+    bad = pl.concat([related["raw_ref"], proven["raw_ref"]]).drop_nulls().unique()
+    return dict.fromkeys(bad, ("id_too_long", f"it leads to an id of more than {LONGEST_ID} characters"))
 
 
 def _possible(facts: pl.DataFrame) -> tuple[pl.DataFrame, Bad]:
@@ -270,8 +276,8 @@ def _possible(facts: pl.DataFrame) -> tuple[pl.DataFrame, Bad]:
         *((pl.col(name).is_null(), "fact_incomplete", f"the fact has no {name}") for name in REQUIRED),
         *((~pl.col(name).is_in(words), "fact_invalid", f"not a word for {name}") for name, words in WORDS.items()),
         *(
-            (pl.col(name).str.len_bytes() > limit, "id_too_long", f"{name} has more than {limit} bytes")
-            for names, limit in ((IDS["fact"], LONGEST_ID_BYTES), (KEYS, LONGEST_KEY_BYTES))
+            (pl.col(name).str.len_chars() > limit, "id_too_long", f"{name} has more than {limit} characters")
+            for names, limit in ((IDS["fact"], LONGEST_ID), (KEYS, LONGEST_KEY))
             for name in names
         ),
         (

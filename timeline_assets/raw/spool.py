@@ -1,13 +1,15 @@
 """What one fetch brought, scrubbed at once and kept compactly until it is stored.
 
-A listing of any length takes the memory of one chunk: further chunks wait in a temporary folder. What is no record is
-kept beside the records, with the reason why.
+A listing of any length takes the memory of two chunks (`harvest.chunk_rows` records each): the reader hands its pages
+over as they come, and further chunks wait in a temporary folder. Two things stay in memory whole: the keys of a fetch
+(some 100 bytes a record), and what a service gives in one answer, for Keystone before 2025.1 the whole list. What is no
+record is kept beside the records, with the reason why.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -43,31 +45,37 @@ Row = tuple[str | None, datetime | None, str, str, str | None, str | None]
 class Spool:
     """The records of one fetch; read as often as needed, one frame (:data:`SPOOLED`) of at most `chunk_rows` at a time.
 
-    Iterating gives them as records again, scrubbed.
+    They are taken from `records` one by one, among them answers that are none: (reason, text). Iterating gives the
+    records again, scrubbed. `now` is asked when a record's own time is judged.
     """
 
     def __init__(
         self,
-        records: Iterable[Record],
-        malformed: Iterable[tuple[str, str]] = (),
+        records: Iterable[Record | tuple[str, str]],
         *,
-        now: datetime,
+        now: Callable[[], datetime],
         chunk_rows: int = 100_000,
     ) -> None:
         self._first: pl.DataFrame | None = None
         self._further: list[Path] = []
         self._scratch = Scratch("fetch")
+        self._length = 0
         #: Answers of which it is not known which record they are.
         self.nameless = 0
         rows: list[Row] = []
-        for row in _rows(records, malformed, now):
+        for row in _rows(records, now):
             rows.append(row)
+            self._length += 1
             self.nameless += row[0] is None
             if len(rows) == chunk_rows:
                 self._keep(rows)
                 rows = []
         if rows:
             self._keep(rows)
+
+    def __len__(self) -> int:
+        """How many answers there were; a record that was told twice counts twice."""
+        return self._length
 
     def frames(self) -> Iterator[pl.DataFrame]:
         """The chunks, in the order in which they were read."""
@@ -89,12 +97,14 @@ class Spool:
         self._further.append(self._scratch.write(str(len(self._further)), frame))
 
 
-def _rows(records: Iterable[Record], malformed: Iterable[tuple[str, str]], now: datetime) -> Iterator[Row]:
+def _rows(records: Iterable[Record | tuple[str, str]], now: Callable[[], datetime]) -> Iterator[Row]:
     for record in records:
-        yield _row(record, now)
-    for reason, text in malformed:
-        body = scrub_text(text)
-        yield None, None, body, sha256(body), reason, "the source could not read it"
+        if isinstance(record, Record):
+            yield _row(record, now())
+        else:
+            reason, text = record
+            body = scrub_text(text)
+            yield None, None, body, sha256(body), reason, "the source could not read it"
 
 
 def _row(record: Record, now: datetime) -> Row:
@@ -108,19 +118,31 @@ def _row(record: Record, now: datetime) -> Row:
     if not isinstance(key, str) or not key:
         return _aside(None, text, "no_key", "the record has no key")
     key = scrub_text(key)
-    if len(key.encode()) > LONGEST_KEY_BYTES:
-        said = f"the record's key has {len(key.encode()):,} bytes, more than {LONGEST_KEY_BYTES}"
-        return _aside(key, text, "key_too_long", said)
-    if cursor_at is not None:
-        if not isinstance(cursor_at, datetime) or cursor_at.tzinfo is None:
-            return _aside(key, text, "time_unreadable", f"the record's time {cursor_at!r} is none, or lacks its zone")
-        if cursor_at > now + WORST_CLOCK:
-            return _aside(key, text, "time_in_future", f"the record's time {cursor_at.isoformat()} lies in the future")
-        try:
-            cursor_at = cursor_at.astimezone(UTC)
-        except OverflowError:
-            return _aside(key, text, "time_unreadable", f"the record's time {cursor_at} lies before the first year")
-    return key, cursor_at, text, sha256(text), None, None
+    bad = _bad_key(key) or _bad_time(cursor_at, now)
+    if bad:
+        return _aside(key, text, *bad)
+    return key, cursor_at and cursor_at.astimezone(UTC), text, sha256(text), None, None
+
+
+def _bad_key(key: str) -> tuple[str, str] | None:
+    """Why this is no key: reason and detail."""
+    size = len(key.encode())
+    return ("key_too_long", f"{size:,} bytes, more than {LONGEST_KEY_BYTES}") if size > LONGEST_KEY_BYTES else None
+
+
+def _bad_time(at: Any, now: datetime) -> tuple[str, str] | None:
+    """Why this is no time of a record; that there is none is fine."""
+    if at is None:
+        return None
+    if not isinstance(at, datetime) or at.tzinfo is None:
+        return "time_unreadable", f"the record's time {at!r} is none, or lacks its zone"
+    if at > now + WORST_CLOCK:
+        return "time_in_future", f"the record's time {at.isoformat()} lies in the future"
+    try:
+        at.astimezone(UTC)
+    except OverflowError:
+        return "time_unreadable", f"the record's time {at.isoformat()} lies before all years"
+    return None
 
 
 def _aside(key: Any, body: Any, reason: str, detail: str) -> Row:

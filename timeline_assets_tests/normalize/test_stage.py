@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -16,7 +18,10 @@ from timeline_assets.pipeline import Pipeline
 from timeline_assets.raw.harvest import harvest
 from timeline_assets.raw.scratch import ScratchError
 from timeline_assets.raw.store import RawStore
+from timeline_assets.sources import neutron_networks
 from timeline_assets.sources.base import Shape
+from timeline_assets.timeline.stage import resolve
+from timeline_assets.topology.stage import absorb
 from timeline_assets_tests.raw.telling import Clock, Cloud, at, full_disk, hour, rows
 
 KNOWN = "compute.instance.reboot.end"
@@ -221,6 +226,11 @@ def test_a_record_of_another_shape_is_set_aside_and_settled_once_it_can_be_read(
         ({"phase": pl.lit("middle")}, "fact_invalid"),
         ({"outcome": pl.lit(None, pl.String)}, "fact_incomplete"),
         ({"resource_id": pl.lit(None, pl.String)}, "fact_incomplete"),
+        ({"resource_id": pl.lit("x" * 256)}, "id_too_long"),
+        ({"actor_user_id": pl.lit("\U0001f600" * 256)}, "id_too_long"),
+        ({"event_type": pl.lit("compute.instance." + "x" * 255)}, "id_too_long"),
+        ({"road_key": pl.lit("x" * 513)}, "id_too_long"),
+        ({"related": pl.lit(json.dumps([{"type": "port", "id": "x" * 256, "role": "port"}]))}, "id_too_long"),
     ],
 )
 def test_a_fact_that_says_something_impossible_sets_its_record_aside(pipeline, cloud, change, reason):
@@ -237,6 +247,65 @@ def test_a_fact_that_says_something_impossible_sets_its_record_aside(pipeline, c
     assert (done.facts, done.evidence, done.set_aside) == (1, 1, 1)
     assert aside(pipeline) == [("bad", reason, False)]
     assert facts(pipeline)["source_key"].to_list() == ["good"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"resource_id": pl.lit("x" * 256)},
+        {"project_id": pl.lit("x" * 256)},
+        {"to_ids": pl.concat_list(pl.lit("net"), pl.lit("x" * 256))},
+    ],
+)
+def test_evidence_with_an_id_that_no_index_holds_sets_its_record_aside(pipeline, cloud, change):
+    put(cloud, "good", 1)
+    put(cloud, "bad", 2)
+    harvested(pipeline, cloud)
+    is_bad = pl.col("resource_id") == "bad"
+
+    def wrong(observations: pl.LazyFrame) -> pl.LazyFrame:
+        changed = {name: pl.when(is_bad).then(value).otherwise(name) for name, value in change.items()}
+        return evidence_of(observations).with_columns(**changed)
+
+    assert run(pipeline, cloud, evidence=wrong).set_aside == 1
+    assert aside(pipeline) == [("bad", "id_too_long", False)]
+    assert evidence(pipeline)["resource_id"].to_list() == ["good"]
+    assert facts(pipeline)["source_key"].to_list() == ["good"]
+
+
+def test_ids_as_long_as_openstack_has_them_are_kept(pipeline, cloud):
+    put(cloud, "a", 1)
+    harvested(pipeline, cloud)
+    longest = "\U0001f600" * 255
+    linked = json.dumps([{"type": "port", "id": longest, "role": "port"}])
+    more = {"resource_id": pl.lit(longest), "related": pl.lit(linked), "road_key": pl.lit("x" * 512)}
+    assert run(pipeline, cloud, normalize=lambda frame: facts_of(frame).with_columns(**more)).facts == 1
+
+
+def test_one_record_of_any_length_stops_no_stage(pipeline, cloud):
+    """Names are cut, ids set aside: an index refuses what is longer than a third of its page."""
+    letters = "".join(random.Random(1).choices("abcdefghijklmnopqrstuvwxyz0123456789", k=1_000_000))
+    source = replace(neutron_networks.SOURCE, fetch=cloud.fetch)
+    dated = {"created_at": "2026-11-22T10:01:00Z", "updated_at": "2026-11-22T10:01:00Z", "revision_number": 1}
+    cloud.put("good", project_id="p", name="good", **dated)
+    cloud.put("named", project_id="p", name=letters, **dated)
+    cloud.put("owned", project_id=letters, name="owned", **dated)
+    cloud.put(letters, project_id="p", name="keyed", **dated)
+    seen = harvest(pipeline, "east", source, hour("10"), reader=cloud, clock=cloud.clock)
+    assert (seen.new, seen.set_aside) == (3, 1)
+    normalize(pipeline, "east", source, hour("10"))
+    absorb(pipeline, "east")
+    resolve(pipeline, "east")
+    assert rows(pipeline, "select resource_id, resource_name from timeline.events order by 1") == [
+        ("good", "good"),
+        ("named", letters[:254] + "…"),
+    ]
+    assert rows(pipeline, "select stage, left(key, 5), length(key), reason from raw.set_aside order by 1") == [
+        ("harvest", letters[:5], 512, "key_too_long"),
+        ("normalize", "owned", 5, "id_too_long"),
+    ]
+    (kept,) = rows(pipeline, "select body from raw.latest where key = 'named'")
+    assert json.loads(kept[0])["name"] == letters
 
 
 def test_a_day_ahead_is_still_possible(pipeline, cloud):
