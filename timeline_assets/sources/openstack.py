@@ -17,7 +17,7 @@ import re
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -85,6 +85,10 @@ _RETRIED_CODES = frozenset({"unreachable", "timeout", "rate_limited", "server_er
 _MISSING = "the catalogue has no such service in this region"
 
 T = TypeVar("T")
+Key = Callable[[Mapping[str, Any]], str | None]
+CursorAt = Callable[[Mapping[str, Any]], str | None]
+#: Takes records and answers that are none, one by one, and `now`.
+Spooling = Callable[..., Collection[Record]]
 
 
 def failure(code: str, message: str) -> SourceError:
@@ -146,12 +150,15 @@ def reader(
     latest: Callable[..., pl.DataFrame] | None = None,
     changed: Callable[[str, datetime], pl.DataFrame] | None = None,
     clock: Callable[[], datetime] | None = None,
+    spool: Spooling | None = None,
 ) -> OpenStackReader:
     """A reader for one fetch of one source; `latest` and `changed` are the raw stage's accessors of other sources.
 
-    The cloud's clock is compared with `clock` (default: this machine's).
+    The cloud's clock is compared with `clock` (default: this machine's). `spool` keeps records while they are read
+    (default: they stay in memory).
     """
     given = {"clock": clock} if clock else {}
+    given |= {"spool": spool} if spool else {}
     return OpenStackReader(connection, cloud, source, cursor=cursor, latest=latest, changed=changed, **given)
 
 
@@ -173,6 +180,7 @@ class OpenStackReader:
         page_rows: int = PAGE_ROWS,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        spool: Spooling | None = None,
     ) -> None:
         self.cloud = cloud.name
         self.source = source
@@ -183,7 +191,7 @@ class OpenStackReader:
         self._timeout = cloud.timeout_seconds
         self._cursor = dict(cursor or {})
         self._latest, self._changed = latest, changed
-        self._sleep, self._clock = sleep, clock
+        self._sleep, self._clock, self._spool = sleep, clock, spool
         self._lock = threading.Lock()
         self._behind: timedelta | None = None
         self._ahead: timedelta | None = None
@@ -324,6 +332,25 @@ class OpenStackReader:
         for page in self.pages(service, path, collection, params, microversion=microversion):
             yield from page
 
+    def keep(
+        self,
+        rows: Iterable[Any],
+        *,
+        key: Key = lambda row: row.get("id"),
+        cursor_at: CursorAt | None = None,
+    ) -> tuple[Collection[Record], list[tuple[str, str]]]:
+        """Rows as records and those that are none, like :func:`records`, but kept outside of memory as they come.
+
+        What is none is kept among the records then, and the list of them is empty.
+        """
+        if self._spool is None:
+            return records(rows, key=key, cursor_at=cursor_at)
+
+        def now() -> datetime:
+            return self._clock() + timedelta(seconds=max(self.clock_skew_seconds or 0, 0))
+
+        return self._spool(_each(rows, key, cursor_at), now=now), []
+
     def many(self, work: Callable[[T], Any], items: list[T]) -> list[Any]:
         """`work` of each item, in order, as many at a time as the cloud's `concurrency` allows; an error ends it."""
         if len(items) < 2 or self._concurrency == 1:
@@ -456,8 +483,8 @@ class OpenStackReader:
 def records(
     rows: Iterable[Any],
     *,
-    key: Callable[[Mapping[str, Any]], str | None] = lambda row: row.get("id"),
-    cursor_at: Callable[[Mapping[str, Any]], str | None] | None = None,
+    key: Key = lambda row: row.get("id"),
+    cursor_at: CursorAt | None = None,
 ) -> tuple[list[Record], list[tuple[str, str]]]:
     """Rows of a listing as records, once a key (the last one read stays), and those that are none: (reason, JSON text).
 
@@ -466,16 +493,24 @@ def records(
     """
     found: dict[str, Record] = {}
     malformed = []
+    for one in _each(rows, key, cursor_at):
+        if isinstance(one, Record):
+            found[one.key] = one
+        else:
+            malformed.append(one)
+    return list(found.values()), malformed
+
+
+def _each(rows: Iterable[Any], key: Key, cursor_at: CursorAt | None) -> Iterator[Record | tuple[str, str]]:
     for row in rows:
         try:
             name = key(row)
         except (AttributeError, KeyError, TypeError):
             name = None
-        if not isinstance(name, str) or not name:
-            malformed.append(("no id" if isinstance(row, dict) else "no object", json.dumps(row)))
-            continue
-        found[name] = Record(name, row, _instant(cursor_at(row)) if cursor_at else None)
-    return list(found.values()), malformed
+        if isinstance(name, str) and name:
+            yield Record(name, row, _instant(cursor_at(row)) if cursor_at else None)
+        else:
+            yield "no id" if isinstance(row, dict) else "no object", json.dumps(row)
 
 
 def _instant(text: Any) -> datetime | None:
@@ -525,7 +560,8 @@ def _said(body: Any) -> str:
         for value in body.values():
             message = value.get("message") if isinstance(value, dict) else None
             if isinstance(message, str):
-                return ": " + " ".join(message.split())[:200]
+                # cut behind what is taken out: half a secret is not known for one
+                return ": " + " ".join(scrub_text(message).split())[:200]
     return ""
 
 

@@ -153,6 +153,16 @@ def test_forbidden_says_what_the_service_said(cloud, reading):
     )
 
 
+def test_what_the_service_said_is_repeated_without_its_secrets(cloud, reading):
+    said = (
+        f"{'no access, ' * 10}token {TOKEN}aaaaaaaaaaaaaaaa, {'jwt' * 15} eyJhbGciOiJ.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl"
+    )
+    cloud.answers[PORTS] = Answer({"error": {"message": f"{said} {'x' * 200}"}}, 403)
+    error = refused(lambda: reading().get("network", "/ports"))
+    assert "token <scrubbed>" in str(error)
+    assert "eyJ" not in str(error)
+
+
 @pytest.mark.parametrize("status", [429, 413])
 def test_too_many_requests_waits_as_long_as_it_is_told(cloud, reading, status):
     cloud.answers[PORTS] = [Answer({}, status, {"Retry-After": "17"}), {"ports": []}]
@@ -409,6 +419,7 @@ def test_rows_that_are_no_records_are_set_apart():
     [
         ("2026-11-22T09:00:00Z", datetime(2026, 11, 22, 9, tzinfo=UTC)),
         ("2026-11-22T09:00:00.5", datetime(2026, 11, 22, 9, 0, 0, 500000, tzinfo=UTC)),
+        ("0001-01-01T00:00:00+14:00", None),
         ("soon", None),
         (None, None),
         (5, None),
