@@ -2,7 +2,7 @@
 
 Every program has a process group of its own, so that a Ctrl-C in the terminal reaches the supervisor alone and a stop
 reaches whatever the program started. A guardian, a small process of its own, learns of every group; when the supervisor
-is killed and can no longer stop anything, the guardian does, and stops the embedded PostgreSQL too.
+is killed and can no longer stop anything, the guardian does.
 
 Nothing here knows what the programs are; see :mod:`timeline_assets.up`.
 """
@@ -69,20 +69,18 @@ class Supervisor:
     Args:
         logs: the folder of the logs, one file a program, rotated.
         say: told, in a line for a person, of everything that is not as it should be.
-        embedded: the folder of the embedded server that the guardian stops if we cannot; None if there is none.
     """
 
-    def __init__(self, logs: Path, say: Callable[[str], None], *, embedded: Path | None = None) -> None:
+    def __init__(self, logs: Path, say: Callable[[str], None]) -> None:
         self._logs = logs
         self._say = say
         self._waves: list[list[_Child]] = []
-        self._embedded = embedded
         self._guardian: Guardian
         self._signals = 0
         self._handlers: dict[int, object] = {}
 
     def __enter__(self) -> Self:
-        self._guardian = Guardian(self._embedded)
+        self._guardian = Guardian()
         self._handlers = {number: signal.signal(number, self._on_signal) for number in ASKS_TO_STOP}
         return self
 
@@ -285,14 +283,13 @@ class _Child:
 class Guardian:
     """A process that outlives us by as long as it takes to end what we started."""
 
-    def __init__(self, embedded: Path | None) -> None:
-        self._embedded = embedded
+    def __init__(self) -> None:
         self._groups: set[int] = set()
         self._start()
 
     def _start(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "timeline_assets.supervise", *([str(self._embedded)] if self._embedded else [])],
+            [sys.executable, "-m", "timeline_assets.supervise"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -333,7 +330,7 @@ class Guardian:
             self._process.stdin.flush()
 
 
-def guard(lines: Iterator[str], embedded: Path | None) -> None:
+def guard(lines: Iterator[str]) -> None:
     """The guardian's work: remember the groups it is told; at the end, unless all is done, end them."""
     groups: set[int] = set()
     for line in lines:
@@ -346,13 +343,6 @@ def guard(lines: Iterator[str], embedded: Path | None) -> None:
         deadline = time.monotonic() + STOP_SECONDS
         while any(_exists(group) for group in groups) and time.monotonic() < deadline:
             time.sleep(TICK_SECONDS)
-    if embedded:
-        from timeline_assets.store.embedded import EmbeddedPostgres  # noqa: PLC0415 - a guardian is small while it waits
-
-        server = EmbeddedPostgres(embedded)
-        if server.is_running():
-            # the last to leave stops it; if somebody else still uses it, it stays
-            server.start().stop()
 
 
 def _signal_group(group: int, number: int) -> None:
@@ -380,4 +370,4 @@ if __name__ == "__main__":
     # asked to stop by whoever ends everything, it still has its work to do
     for wanted in ASKS_TO_STOP:
         signal.signal(wanted, signal.SIG_IGN)
-    guard(sys.stdin, Path(sys.argv[1]) if len(sys.argv) > 1 else None)
+    guard(sys.stdin)

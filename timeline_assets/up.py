@@ -93,8 +93,7 @@ def up(settings: Settings, say: Say) -> None:
     logs = settings.state_dir / "logs"
     with _alone(settings) as note:
         logs.mkdir(exist_ok=True)
-        embedded = None if settings.database_url else settings.state_dir / "postgresql"
-        with Supervisor(logs, say, embedded=embedded) as supervisor, contextlib.ExitStack() as at_the_end:
+        with Supervisor(logs, say) as supervisor, contextlib.ExitStack() as at_the_end:
             try:
                 database = _start(settings, supervisor, at_the_end, note, say)
                 news = News(database, say)

@@ -240,24 +240,3 @@ def test_a_guardian_that_was_killed_is_replaced(supervisor, tmp_path):
     supervisor.watch()
     new = supervisor._guardian._process
     assert new.pid != old.pid and new.poll() is None
-
-
-def test_the_embedded_database_of_a_killed_supervisor_is_stopped(tmp_path):
-    folder = tmp_path / "postgresql"
-    text = f"""
-import pathlib, time
-from timeline_assets.store.embedded import EmbeddedPostgres
-from timeline_assets.supervise import Supervisor
-folder = pathlib.Path({str(folder)!r})
-with Supervisor(pathlib.Path({str(tmp_path)!r}), print, embedded=folder):
-    EmbeddedPostgres(folder, durable=False).start()
-    print("started", flush=True)
-    time.sleep(600)
-"""
-    process = subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, text=True)
-    with process:
-        assert process.stdout.readline() == "started\n"
-        postmaster = int((folder / "data" / "postmaster.pid").read_text().splitlines()[0])
-        assert lives(postmaster)
-        process.kill()
-    until(lambda: not lives(postmaster))

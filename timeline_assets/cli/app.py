@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -65,7 +66,12 @@ def settings_of(context: typer.Context) -> Settings:
 
 
 def main() -> None:
-    """Run the command line; never returns."""
+    """Run the command line; never returns. SIGTERM and SIGHUP end it as Ctrl-C does: what it started is stopped."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        # ignored: by nohup
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, _end)
     try:
         app(prog_name="timeline")
     except TimelineError as error:
@@ -74,6 +80,15 @@ def main() -> None:
     except Exception as error:  # a mistake of ours: a person gets a sentence, the developer the trace
         fail(_ours(error))
         sys.exit(70)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(number: int, _frame: object) -> None:
+    # once: `timeout` tells the process and its group, and the second must not end the cleaning up after the first
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def _ours(error: Exception) -> TimelineError:

@@ -5,8 +5,9 @@ One folder holds everything: `data/` (the cluster), `secrets.json` (the password
 password.
 
 Several processes may use one server: each `start` joins, each `stop` leaves, and the last to leave stops the server.
-Joining is a shared lock on a file, so a user that was killed has left by that. A server that outlives its killed users
-is adopted by the next `start`. The reasons and measurements are in docs/decisions/0001-embedded-postgresql.md.
+Joining is a shared lock on a file, so a user that was killed has left by that; a keeper, a small process of its own
+(:mod:`timeline_assets.store.keeper`), stops the server when its users were all killed. The reasons and measurements are
+in docs/decisions/0001-embedded-postgresql.md.
 """
 
 from __future__ import annotations
@@ -93,6 +94,7 @@ class EmbeddedPostgres:
         self._data = self.folder / "data"
         self._durable = durable
         self._process: subprocess.Popen[bytes] | None = None
+        self._keeper: subprocess.Popen[bytes] | None = None
         self._users: int | None = None
 
     def __enter__(self) -> Self:
@@ -110,19 +112,25 @@ class EmbeddedPostgres:
             DatabaseError: it cannot be started; nothing is left running.
         """
         self._make_folder()
-        with self._exclusively():
-            is_joining = self._users is None
-            if is_joining:
-                self._users = self._open_lock("users.lock")
-                fcntl.flock(self._users, fcntl.LOCK_SH)
-            try:
-                self._make_secrets()
-                if not self._await_running():
-                    self._launch()
-            except BaseException:
+        is_joining = self._users is None
+        try:
+            with self._exclusively():
                 if is_joining:
-                    self._leave()
-                raise
+                    self._users = self._open_lock("users.lock")
+                    fcntl.flock(self._users, fcntl.LOCK_SH)
+                try:
+                    self._make_secrets()
+                    self._have_keeper()
+                    if not self._await_running():
+                        self._launch()
+                except BaseException:
+                    if is_joining:
+                        self._leave()
+                    raise
+        except BaseException:
+            if is_joining:
+                self._part_from_keeper(is_over=self._keeper is not None)
+            raise
         return self
 
     def stop(self) -> None:
@@ -130,11 +138,28 @@ class EmbeddedPostgres:
         if self._users is None:
             return
         with self._exclusively():
-            if self._leave():
+            is_last = self._leave()
+            if is_last:
                 self._shut_down()
             elif self._process is not None:
                 # it outlives us, and its last user stops it: nothing to wait for here any more
                 self._process.returncode, self._process = 0, None
+        self._part_from_keeper(is_over=is_last)
+
+    def stop_unused(self, keeper_lock: int) -> bool:
+        """For the keeper: stop the server, and give up the keeper's lock, unless the server has users."""
+        with self._exclusively():
+            users = self._open_lock("users.lock")
+            try:
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            finally:
+                os.close(users)
+            self._shut_down()
+            # before anybody else may start one, who would else count on us
+            os.close(keeper_lock)
+        return True
 
     def is_running(self) -> bool:
         """Whether this folder's server runs, whoever started it."""
@@ -347,13 +372,65 @@ class EmbeddedPostgres:
         """Give up our part in the server; True if nobody else has one."""
         users, self._users = self._users, None
         try:
-            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            fcntl.flock(users, fcntl.LOCK_UN)
-            return False
+            while True:
+                with contextlib.suppress(BlockingIOError):
+                    fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    return True
+                # others share it; not so the keeper, who may have it for a moment
+                with contextlib.suppress(BlockingIOError):
+                    fcntl.flock(users, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                    return False
+                time.sleep(POLL_SECONDS)
         finally:
             os.close(users)
-        return True
+
+    def _have_keeper(self) -> None:
+        """See that a keeper waits for the last user to go, started before there is anything that could be left."""
+        lock = self._open_lock("keeper.lock")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._keeper = subprocess.Popen(
+                [sys.executable, "-P", "-m", "timeline_assets.store.keeper", self.folder, str(lock)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                # the lock is the keeper's from now on
+                pass_fds=[lock],
+                cwd="/",
+                start_new_session=True,
+            )
+        except BlockingIOError:
+            pass  # there is one
+        finally:
+            os.close(lock)
+
+    def _part_from_keeper(self, *, is_over: bool) -> None:
+        """Wait until the keeper has gone where all `is_over`: until then the folder is not left alone.
+
+        A keeper of our own that stays is not ours to wait for any more.
+        """
+        keeper, self._keeper = self._keeper, None
+        has_gone = is_over and self._has_keeper_gone()
+        if keeper is not None and has_gone:
+            keeper.wait()
+        elif keeper is not None:
+            keeper.returncode = 0
+
+    def _has_keeper_gone(self) -> bool:
+        deadline = time.monotonic() + STOP_SECONDS
+        lock = self._open_lock("keeper.lock")
+        try:
+            # somebody who starts the server again goes on with the same keeper
+            while time.monotonic() < deadline and not self.is_running():
+                # one who starts it must not take us for the keeper
+                with self._exclusively(), contextlib.suppress(BlockingIOError):
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    fcntl.flock(lock, fcntl.LOCK_UN)
+                    return True
+                time.sleep(POLL_SECONDS)
+        finally:
+            os.close(lock)
+        return False
 
     def _shut_down(self) -> None:
         # fast, then immediate (the next start replays the log), then by force

@@ -1,8 +1,10 @@
 """The root of the command line: help that teaches, errors that a person reads."""
 
+import signal
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 from timeline_assets.cli import output
@@ -43,6 +45,38 @@ def test_an_unknown_command_is_refused(timeline):
 def test_a_command_loads_only_what_it_needs():
     loaded = "import sys, timeline_assets.cli; print(*{'polars', 'openstack', 'dagster'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True).stdout == "\n"
+
+
+# a command that works with the embedded server until somebody ends it
+LINGER = """
+import sys, time
+from pathlib import Path
+from timeline_assets.cli.app import command, main
+from timeline_assets.store.embedded import EmbeddedPostgres
+
+@command()
+def linger(folder: Path):
+    "Waits."
+    with EmbeddedPostgres(folder, durable=False):
+        print("waiting", flush=True)
+        time.sleep(600)
+
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_command_and_the_server_that_it_started(tmp_path, number):
+    command = [sys.executable, "-c", LINGER, "linger", str(tmp_path / "postgresql")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "waiting\n"
+        started = psutil.Process(process.pid).children(recursive=True)
+        assert {"postgres"} <= {one.name() for one in started}
+        # `timeout` tells the process, and then its group
+        process.send_signal(number)
+        process.send_signal(number)
+        assert process.wait(60) == 128 + number
+    assert [one for one in started if one.is_running()] == []
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,11 @@ def _postmaster(folder: Path) -> psutil.Process:
     return psutil.Process(int((folder / "data" / "postmaster.pid").read_text().split()[0]))
 
 
+def _keepers(user: subprocess.Popen[str]) -> list[psutil.Process]:
+    """The keepers that a user has started."""
+    return [p for p in psutil.Process(user.pid).children() if "timeline_assets.store.keeper" in p.cmdline()]
+
+
 def _kill(process: psutil.Process) -> None:
     process.kill()
     process.wait(30)
@@ -162,19 +167,64 @@ def test_the_last_of_two_users_stops_the_server(folder: Path) -> None:
     assert not second.is_running()
 
 
-def test_a_server_whose_user_was_killed_is_adopted(folder: Path) -> None:
+def test_a_server_whose_users_were_all_killed_is_stopped(folder: Path) -> None:
+    with _user(folder) as first, _user(folder) as second:
+        for user in (first, second):
+            user.stdout.readline()
+        processes = _processes(folder)
+        assert processes
+        keepers = [*_keepers(first), *_keepers(second)]
+        assert len(keepers) == 1
+        for user in (first, second):
+            user.kill()
+    # not ours to wait for: psutil looks until they are gone
+    assert psutil.wait_procs([*processes, *keepers], timeout=60)[1] == []
+    with _server(folder) as server:
+        assert _ask(server, "SELECT 1") == 1
+
+
+def test_a_server_whose_user_was_killed_is_adopted_with_its_keeper(folder: Path) -> None:
     with _user(folder) as user:
         user.stdout.readline()
+        [keeper] = _keepers(user)
+        keeper.suspend()
         user.kill()
     postmaster = _postmaster(folder)
     with _server(folder) as server:
+        keeper.resume()
+        assert server._keeper is None
         assert _postmaster(folder) == postmaster
         assert _ask(server, "SELECT 1") == 1
     assert not _server(folder).is_running()
+    assert psutil.wait_procs([keeper], timeout=60)[1] == []
+
+
+def test_a_keeper_that_was_killed_is_replaced_by_the_next_user(folder: Path) -> None:
+    with _server(folder) as server:
+        _kill(psutil.Process(server._keeper.pid))
+        with _user(folder) as user:
+            user.stdout.readline()
+            [keeper] = _keepers(user)
+            user.communicate()
+        assert keeper.is_running()
+    assert psutil.wait_procs([keeper], timeout=60)[1] == []
+
+
+def test_a_keeper_asked_to_stop_stays_while_the_server_is_used(folder: Path) -> None:
+    with _user(folder) as user:
+        user.stdout.readline()
+        [keeper] = _keepers(user)
+        processes = [keeper, *_processes(folder)]
+        # it says nothing when it is ready to be asked
+        while "SigIgn:\t0000000000000000" in Path(f"/proc/{keeper.pid}/status").read_text():
+            assert keeper.is_running()
+        keeper.terminate()
+        user.kill()
+    assert psutil.wait_procs(processes, timeout=60)[1] == []
 
 
 def test_ctrl_c_in_the_terminal_is_not_for_the_server(folder: Path) -> None:
-    with _user(folder, start_new_session=True) as user:
+    with _server(folder), _user(folder, start_new_session=True) as user:
         user.stdout.readline()
         while user.poll() is None:
             # again and again: Python can miss a signal that comes right before it begins to read
@@ -182,7 +232,6 @@ def test_ctrl_c_in_the_terminal_is_not_for_the_server(folder: Path) -> None:
             with suppress(subprocess.TimeoutExpired):
                 user.wait(0.2)
         assert _server(folder).is_running()
-    _server(folder).start().stop()
 
 
 def test_committed_rows_survive_a_killed_server(folder: Path) -> None:
@@ -344,7 +393,11 @@ def test_root_copies_programs_that_nobody_else_can_reach(
 
 
 @as_root
-def test_an_ordinary_user_runs_it_as_himself_and_root_afterwards_too(folder: Path) -> None:
+def test_an_ordinary_user_runs_it_as_himself_and_root_afterwards_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # this interpreter may lie where only root can run it
+    monkeypatch.setattr(EmbeddedPostgres, "_have_keeper", lambda _: None)
     nobody = binaries.named_account(65534)
     folder.parents[1].chmod(0o711)
     folder.parent.mkdir()
