@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import polars as pl
@@ -172,13 +173,8 @@ def fetch(
     span = _span(pipeline, cloud, source, window, started_at)
     try:
         fetched = source.fetch(reader, span)
-        skew = _skew(reader)
-        spool = Spool(
-            fetched.records,
-            fetched.malformed,
-            now=started_at + max(skew, timedelta(0)),
-            chunk_rows=pipeline.settings.harvest.chunk_rows,
-        )
+        judged_at = started_at + max(_skew(reader), timedelta(0))
+        spool = _spooled(pipeline, fetched, judged_at)
     except TimelineError:
         raise
     except Exception as error:
@@ -200,6 +196,14 @@ def fetch(
     )
 
 
+def _spooled(pipeline: Pipeline, fetched: Fetched, now: datetime) -> Spool:
+    """What was fetched as a spool, unless the reader spooled it while it was read."""
+    if isinstance(fetched.records, Spool):
+        return fetched.records
+    chunk_rows = pipeline.settings.harvest.chunk_rows
+    return Spool(chain(fetched.records, fetched.malformed), now=now, chunk_rows=chunk_rows)
+
+
 def reader_of(pipeline: Pipeline, cloud: str, source: Source, connection: Any = None) -> Reader:
     """A reader for one fetch of one source, with what raw remembers; `connection` defaults to one kept per cloud."""
     from timeline_assets.sources import openstack  # noqa: PLC0415 - a source that is handed a reader needs no SDK
@@ -217,6 +221,7 @@ def reader_of(pipeline: Pipeline, cloud: str, source: Source, connection: Any = 
         latest=partial(latest, pipeline, cloud),
         changed=partial(changed, pipeline, cloud),
         clock=partial(pipeline.now, cloud),
+        spool=partial(Spool, chunk_rows=pipeline.settings.harvest.chunk_rows),
     )
 
 
@@ -349,9 +354,7 @@ def _store(
         gap=fetched.gap,
         detail=scrub_text(fetched.gap_detail)[: coverage.LONGEST_DETAIL] if fetched.gap_detail else None,
     )
-    spool = fetched.records
-    if not isinstance(spool, Spool):
-        spool = Spool(spool, fetched.malformed, now=attempted_at, chunk_rows=pipeline.settings.harvest.chunk_rows)
+    spool = _spooled(pipeline, fetched, attempted_at)
     if reading.is_complete and spool.nameless:
         reading = replace(
             reading,

@@ -46,14 +46,14 @@ class Spool:
     """The records of one fetch; read as often as needed, one frame (:data:`SPOOLED`) of at most `chunk_rows` at a time.
 
     They are taken from `records` one by one, among them answers that are none: (reason, text). Iterating gives the
-    records again, scrubbed. `now` is asked when a record's own time is judged.
+    records again, scrubbed. `now` is what a record's own time is judged by; a clock is asked when the record comes.
     """
 
     def __init__(
         self,
         records: Iterable[Record | tuple[str, str]],
         *,
-        now: Callable[[], datetime],
+        now: datetime | Callable[[], datetime],
         chunk_rows: int = 100_000,
     ) -> None:
         self._first: pl.DataFrame | None = None
@@ -63,7 +63,7 @@ class Spool:
         #: Answers of which it is not known which record they are.
         self.nameless = 0
         rows: list[Row] = []
-        for row in _rows(records, now):
+        for row in _rows(records, now if callable(now) else lambda: now):
             rows.append(row)
             self._length += 1
             self.nameless += row[0] is None

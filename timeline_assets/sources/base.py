@@ -13,7 +13,7 @@ Cursor shapes (`Shape`):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -104,6 +104,15 @@ class Reader(Protocol):
         microversion: str | None = None,
     ) -> Iterable[Any]:
         """The records of all pages of a listing; a record may come twice, none is skipped."""
+
+    def keep(
+        self,
+        rows: Iterable[Any],
+        *,
+        key: Callable[[Mapping[str, Any]], str | None] = ...,
+        cursor_at: Callable[[Mapping[str, Any]], str | None] | None = None,
+    ) -> tuple[Collection[Record], list[tuple[str, str]]]:
+        """All rows of a listing, read now, as records, and those that are none; `key` defaults to their ``id``."""
 
     def many(self, work: Callable[[Any], Any], items: list[Any]) -> list[Any]:
         """`work` of each item, in order, a bounded number at a time."""

@@ -19,7 +19,7 @@ import polars as pl
 from timeline_assets.normalize.claims import GONE, SEEN
 from timeline_assets.normalize.facts import SECOND, changes, instant
 from timeline_assets.sources.base import Fetched, Reader, Span
-from timeline_assets.sources.openstack import failure, records
+from timeline_assets.sources.openstack import failure
 
 SERVICE = "block-storage"
 
@@ -47,14 +47,19 @@ def fetch(
     is_whole = is_always_whole or _is_whole_due(memory, span)
     since = span.start.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
     asked = {"all_tenants": 1, "updated_at": None if is_whole else f"gte:{since}"}
-    rows = list(reader.rows(SERVICE, path, collection, asked, microversion=MICROVERSION))
-    if any(isinstance(row, dict) and row.get("id") and owner not in row for row in rows):
-        raise failure(
-            "scope_too_small", f"{reader.cloud}: Cinder does not tell the harvesting user whose its {collection} are"
-        )
+
+    def with_owner(row: Any) -> Any:
+        if isinstance(row, dict) and row.get("id") and owner not in row:
+            raise failure(
+                "scope_too_small",
+                f"{reader.cloud}: Cinder does not tell the harvesting user whose its {collection} are",
+            )
+        return row
+
+    rows = reader.rows(SERVICE, path, collection, asked, microversion=MICROVERSION)
+    found, malformed = reader.keep(with_owner(row) for row in rows)
     if is_whole:
-        memory |= {"rows": len(rows), "swept_at": span.now.isoformat()}
-    found, malformed = records(rows)
+        memory |= {"rows": len(found), "swept_at": span.now.isoformat()}
     return Fetched(found, is_whole, reader.read_to(span.now), reader.requests, cursor=memory, malformed=malformed)
 
 

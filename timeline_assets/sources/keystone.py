@@ -11,7 +11,6 @@ import polars as pl
 from timeline_assets.normalize.facts import changes, decode, facts, filled, lifecycle
 from timeline_assets.sources import whole
 from timeline_assets.sources.base import Fetched, Reader, Span
-from timeline_assets.sources.openstack import records
 
 
 def fetch(
@@ -31,10 +30,10 @@ def fetch(
     if rest := whole.resting(reader.cursor(), span):
         return rest
     began = time.monotonic()
-    rows = [complete(row) for row in reader.rows("identity", path, path.strip("/"), {"limit": None})]
+    rows = reader.rows("identity", path, path.strip("/"), {"limit": None})
+    found, malformed = reader.keep((complete(row) for row in rows), key=key)
     read_to = reader.read_to(span.now)
-    cursor = whole.remembered(span, len(rows), time.monotonic() - began, read_to)
-    found, malformed = records(rows, key=key)
+    cursor = whole.remembered(span, len(found), time.monotonic() - began, read_to)
     return Fetched(found, True, read_to, reader.requests, cursor=cursor, malformed=malformed)
 
 

@@ -11,7 +11,7 @@ for what changed (`changed_since`) and read whole every `SWEEP`. Where the servi
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, timedelta
 from typing import Any
 
@@ -22,7 +22,7 @@ from timeline_assets.normalize.claims import existence, owner_since
 from timeline_assets.normalize.facts import changes, decode, facts, filled, instant, lifecycle, unnumbered
 from timeline_assets.sources import whole
 from timeline_assets.sources.base import Fetched, Reader, Span
-from timeline_assets.sources.openstack import Scope, failure, records
+from timeline_assets.sources.openstack import Scope, failure
 
 #: How often a long list is read whole: what was deleted from it shows at the second time.
 SWEEP = timedelta(minutes=5)
@@ -57,21 +57,23 @@ def fetch(reader: Reader, span: Span, path: str, *, admins_field: str | None = N
                 return rest
         elif whole.since_read(cursor, span) < SWEEP:
             try:
-                rows = list(reader.rows("network", path, collection, {"changed_since": since, **_BY_ID}))
+                rows = reader.rows("network", path, collection, {"changed_since": since, **_BY_ID})
+                found, malformed = reader.keep(rows, cursor_at=_updated_at)
             except SourceError as error:
                 if error.code != "malformed_answer":
                     raise
                 del cursor["changed_since"]  # another release answers than the one that was probed: ask again
             else:
-                found, malformed = records(rows, cursor_at=_updated_at)
                 read_to = reader.read_to(span.now)
                 return Fetched(found, False, read_to, reader.requests, cursor=cursor, malformed=malformed)
     began = time.monotonic()
-    rows = list(reader.rows("network", path, collection, _BY_ID))
-    _prove_scope(reader, scope, rows, admins_field)
+    proof = _Proof(scope, admins_field)
+    found, malformed = reader.keep(
+        proof.sought(reader.rows("network", path, collection, _BY_ID)), cursor_at=_updated_at
+    )
+    proof.require(reader)
     read_to = reader.read_to(span.now)
-    cursor |= whole.remembered(span, len(rows), time.monotonic() - began, read_to)
-    found, malformed = records(rows, cursor_at=_updated_at)
+    cursor |= whole.remembered(span, len(found), time.monotonic() - began, read_to)
     return Fetched(found, True, read_to, reader.requests, cursor=cursor, malformed=malformed)
 
 
@@ -162,22 +164,37 @@ def _updated_at(row: Mapping[str, Any]) -> str | None:
     return row.get("updated_at")
 
 
-def _prove_scope(reader: Reader, scope: Scope, rows: list[Any], admins_field: str | None) -> None:
-    """Raises where an administrator's token sees no more than its own project: a policy may narrow admins too.
+class _Proof:
+    """That an administrator's token sees more than its own project: a policy may narrow admins too.
 
     Proof is a field that only administrators are shown, or a row of another project. A cloud may truly have one project
     only; then the network listing, whose `provider:` fields are for administrators, decides. Where that extension is
     off, the role has to suffice.
     """
-    rows = [row for row in rows if isinstance(row, dict)]
-    if admins_field and any(admins_field in row for row in rows):
-        return
-    if not admins_field and any(row.get("project_id") not in (None, "", scope.project_id) for row in rows):
-        return
-    mark = "provider:network_type"
-    networks = reader.get("network", "/networks", {"limit": 1, "fields": ["id", mark]}).get("networks", [])
-    if not networks or mark in networks[0] or reader.probe("network", "/extensions/provider") is None:
-        return
-    raise failure(
-        "scope_too_small", f"{reader.cloud}: the network service shows the harvesting user its own project alone"
-    )
+
+    def __init__(self, scope: Scope, admins_field: str | None) -> None:
+        self._scope, self._admins_field = scope, admins_field
+        self._is_found = False
+
+    def sought(self, rows: Iterable[Any]) -> Iterator[Any]:
+        """The rows as they come, looked at in passing."""
+        for row in rows:
+            self._is_found = self._is_found or (isinstance(row, dict) and self._is_shown_by(row))
+            yield row
+
+    def _is_shown_by(self, row: Mapping[str, Any]) -> bool:
+        if self._admins_field:
+            return self._admins_field in row
+        return row.get("project_id") not in (None, "", self._scope.project_id)
+
+    def require(self, reader: Reader) -> None:
+        """Raises ``scope_too_small`` if there is none, once all rows were read."""
+        if self._is_found:
+            return
+        mark = "provider:network_type"
+        networks = reader.get("network", "/networks", {"limit": 1, "fields": ["id", mark]}).get("networks", [])
+        if not networks or mark in networks[0] or reader.probe("network", "/extensions/provider") is None:
+            return
+        raise failure(
+            "scope_too_small", f"{reader.cloud}: the network service shows the harvesting user its own project alone"
+        )

@@ -23,6 +23,7 @@ case), its owner (a server never changes hands), and the host it runs on when ob
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import chain
 from typing import Any
 
 import polars as pl
@@ -31,7 +32,6 @@ from timeline_assets.normalize.claims import claims, edge, owner_since, together
 from timeline_assets.normalize.facts import SECOND, changes, decode, digest, facts, filled, instant
 from timeline_assets.sources.base import Fetched, Reader, Shape, Source, Span
 from timeline_assets.sources.nova import SERVICE, changed_in, down_cells, now, parsed, timestamp, was
-from timeline_assets.sources.openstack import records
 
 PATH = "/servers/detail"
 MICROVERSION = "2.69"
@@ -68,12 +68,12 @@ def fetch(reader: Reader, span: Span) -> Fetched:
     reader.require_scope()
     memory = dict(reader.cursor())
     everything = {"all_tenants": 1}
-    rows = list(reader.rows(SERVICE, PATH, "servers", everything | changed_in(span), microversion=MICROVERSION))
+    rows = reader.rows(SERVICE, PATH, "servers", everything | changed_in(span), microversion=MICROVERSION)
     swept_at = parsed(memory.get("swept_at"))
     if span.is_open and (swept_at is None or span.now - swept_at >= SWEEP):
-        rows += reader.rows(SERVICE, PATH, "servers", everything, microversion=MICROVERSION)
+        rows = chain(rows, reader.rows(SERVICE, PATH, "servers", everything, microversion=MICROVERSION))
         memory["swept_at"] = timestamp(span.now)
-    found, malformed = records((_of_its_own(row) for row in rows), cursor_at=lambda row: row.get("updated"))
+    found, malformed = reader.keep((_of_its_own(row) for row in rows), cursor_at=lambda row: row.get("updated"))
     hidden = down_cells(reader)
     return Fetched(
         records=found,

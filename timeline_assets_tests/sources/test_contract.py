@@ -19,6 +19,8 @@ from timeline_assets import sources
 from timeline_assets.errors import ConfigurationError, SourceError
 from timeline_assets.normalize.registry import REGISTRY, describe
 from timeline_assets.normalize.schema import EVIDENCE, FACT, OBSERVATION
+from timeline_assets.raw.scrub import to_json
+from timeline_assets.raw.spool import Spool
 from timeline_assets.sources import SOURCES, named
 from timeline_assets.sources.base import Shape, Source, Span
 from timeline_assets_tests.sources.recordings import (
@@ -136,6 +138,22 @@ def test_a_read_ends_before_the_present(source, cloud, reading):
         assert fetched.read_to < scan.at
         assert fetched.malformed == []
         assert fetched.requests >= 1
+
+
+@each_source
+def test_what_is_kept_outside_of_memory_is_the_same(source, cloud, reading):
+    scan = scans(source.name)[0]
+    cloud.answers |= scan.answers
+    clock = {"clock": lambda: scan.at}
+    in_memory = source.fetch(reading(source.name, **scan.memory, **clock), scan.span)
+    kept = source.fetch(reading(source.name, spool=Spool, **scan.memory, **clock), scan.span)
+    scrubbed = Spool(in_memory.records, now=scan.at)
+    # a record that two listings told is told twice
+    assert {(r.key, r.cursor_at, to_json(r.body)) for r in kept.records} == {
+        (r.key, r.cursor_at, to_json(r.body)) for r in scrubbed
+    }
+    assert (kept.is_complete, kept.gap, kept.malformed) == (in_memory.is_complete, in_memory.gap, [])
+    assert (kept.cursor or {}).keys() == (in_memory.cursor or {}).keys()
 
 
 @each_source
