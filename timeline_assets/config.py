@@ -9,6 +9,7 @@ names none), ``TIMELINE_DEMO`` (the recorded cloud, whatever is configured). A v
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,11 +21,15 @@ from timeline_assets.errors import ConfigurationError
 
 PROJECT = Path(__file__).resolve().parent.parent
 DEMO = "demo"
+#: What Dagster takes for parts of asset keys, pools and tags.
+_NAME = re.compile(r"[A-Za-z0-9_]{1,63}")
 
 
 def _name(value: str) -> str:
-    if not value or not all(c.isalnum() or c == "_" for c in value):
-        raise ValueError("use letters, digits and underscores: the name becomes part of asset keys")
+    if not _NAME.fullmatch(value):
+        raise ValueError(
+            "use up to 63 of the letters a to z, digits and underscores: the name becomes part of asset keys"
+        )
     return value
 
 
@@ -162,11 +167,36 @@ class Settings(_Model):
             return _hour(self.harvest.start)
         memory = self.state_dir / "first_window"
         if memory.exists():
-            return datetime.fromisoformat(memory.read_text().strip())
+            try:
+                return _hour(datetime.fromisoformat(memory.read_text().strip()))
+            except (ValueError, OverflowError, OSError):
+                raise ConfigurationError(
+                    f"{memory} does not hold the hour at which the timeline begins",
+                    remedy="Write that hour into it, as 2026-11-22T10:00:00+00:00, or set harvest.start; without the "
+                    "file the timeline begins 30 days before now.",
+                ) from None
         first = _hour(datetime.now(UTC) - timedelta(days=30))
         self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        memory.write_text(first.isoformat())
+        replace_file(memory, first.isoformat())
         return first
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a small file in one step: after a crash it holds the old text or the new one, and never a part."""
+    half = path.with_name(f"{path.name}.{os.getpid()}.new")
+    try:
+        with half.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        half.replace(path)
+    finally:
+        half.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _hour(instant: datetime) -> datetime:
@@ -189,14 +219,17 @@ def load(*, demo: bool = False, environ: dict[str, str] | None = None) -> Settin
     clouds = data.pop("clouds", None)
     if clouds is not None and not isinstance(clouds, dict):
         raise ConfigurationError(f"{path}: clouds is no table", remedy="Write one [clouds.NAME] section per cloud.")
-    listed = [
-        {"name": name, **(body if isinstance(body, dict) else {"": body})} for name, body in (clouds or {}).items()
-    ]
+    for name, body in (clouds or {}).items():
+        if not isinstance(body, dict):
+            raise ConfigurationError(
+                f"{path}: clouds.{name} is no table", remedy=f"Write a section of its own: [clouds.{name}]."
+            )
+    listed = [{"name": name, **body} for name, body in (clouds or {}).items()]
     if demo or env.get("TIMELINE_DEMO"):
         listed = [{"name": DEMO}]
     elif not listed and env.get("OS_CLOUD"):
         os_cloud = env["OS_CLOUD"]
-        name = "".join(c if c.isalnum() else "_" for c in os_cloud)
+        name = re.sub(r"[^A-Za-z0-9_]", "_", os_cloud)[:63]
         listed = [{"name": name, "os_cloud": os_cloud}]
     elif not listed:
         listed = [{"name": DEMO}]
@@ -240,3 +273,8 @@ def _read(path: Path, *, must_exist: bool) -> dict:
         return tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} is not valid TOML: {error}", remedy="Mend the file at that line.") from None
+    except OSError as error:
+        raise ConfigurationError(
+            f"the configuration file {path} cannot be read: {error.strerror}",
+            remedy="Check TIMELINE_CONFIG: it names one readable file.",
+        ) from None

@@ -33,11 +33,17 @@ def instant(text: str, *, option: str, now: datetime | None = None) -> datetime:
 
 
 def span(
-    since: str, until: str | None, *, now: datetime | None = None, may_be_future: bool = False
+    since: str,
+    until: str | None,
+    *,
+    now: datetime | None = None,
+    may_be_future: bool = False,
+    is_past: bool = False,
 ) -> tuple[datetime, datetime]:
     """The half-open span ``[since, until)``; `until` defaults to now.
 
-    Raises :class:`ConfigurationError` where it ends before it starts, or has not begun yet.
+    Raises :class:`ConfigurationError` where it ends before it starts, has not begun yet, or (`is_past`) ends later than
+    the hour that runs.
     """
     now = now or datetime.now(UTC)
     start = instant(since, option="--since", now=now)
@@ -46,6 +52,11 @@ def span(
         raise ConfigurationError(
             f"--since {start:%Y-%m-%d %H:%M} UTC lies in the future; now it is {now:%Y-%m-%d %H:%M} UTC",
             remedy="Times are UTC unless they say otherwise, as in 2026-11-22T10:00+01:00.",
+        )
+    if is_past and end > now + timedelta(hours=1):
+        raise ConfigurationError(
+            f"--until {end:%Y-%m-%d %H:%M} UTC lies in the future; now it is {now:%Y-%m-%d %H:%M} UTC",
+            remedy="What has not happened cannot be read: leave --until out to go as far as now.",
         )
     if end <= start:
         raise ConfigurationError(

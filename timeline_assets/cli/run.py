@@ -82,7 +82,7 @@ def harvest(
     clouds = chosen_clouds(settings, cloud)
     for name in source or ():
         named(name)
-    start, end = instants.span(since, until)
+    start, end = instants.span(since, until, is_past=True)
     windows = list(windows_between(start, end))
     first = settings.first_window()
     if windows[0].start < first:

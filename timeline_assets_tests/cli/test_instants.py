@@ -59,3 +59,11 @@ def test_a_span_that_cannot_be(since, until, said):
     with pytest.raises(ConfigurationError) as error:
         span(since, until, now=NOW)
     assert str(error.value) == said
+
+
+def test_what_has_not_happened_is_refused_where_it_is_to_be_read():
+    assert span("1h", "2999-01-01", now=NOW)[1].year == 2999
+    assert span("1h", "2026-11-22T16:00", now=NOW, is_past=True)[1] > NOW
+    with pytest.raises(ConfigurationError) as error:
+        span("1h", "2999-01-01", now=NOW, is_past=True)
+    assert str(error.value) == "--until 2999-01-01 00:00 UTC lies in the future; now it is 2026-11-22 15:30 UTC"
