@@ -81,7 +81,7 @@ LISTINGS = (
 
 def key_of(listing: str, record: Mapping[str, Any]) -> str:
     """A record's key in a recording: its id, or for what has none (role assignments) what it says."""
-    if listing == "nova_migrations":
+    if listing == "nova_migrations" and "uuid" in record:
         return str(record["uuid"])
     if "id" in record:
         return str(record["id"])
@@ -157,7 +157,7 @@ class _Recorder:
                 *(listing.service, listing.path, listing.collection, listing.params),
                 microversion=MICROVERSIONS.get(listing.name),
             )
-            found = {key_of(listing.name, row): row for row in rows}
+            found = {key_of(listing.name, row): row for row in rows if isinstance(row, dict)}
             yield from self._differing(listing.name, found)
             yield from self._gone(listing.name, found)
         asked = [key for key in self._known["nova_servers"] if key not in self._settled]
@@ -170,12 +170,14 @@ class _Recorder:
         path, version = f"/servers/{server}/os-instance-actions", MICROVERSIONS[ACTIONS]
         listed = cloud.probe("compute", path, microversion=version) or {}
         found = {}
-        for action in listed.get("instanceActions", []):
+        for action in listed.get("instanceActions") or []:
+            if not isinstance(action, dict) or not action.get("request_id"):
+                continue
             key = f"{server}/{action['request_id']}"
             if self._known[ACTIONS].get(key, {}).get("updated_at") == action.get("updated_at"):
                 continue
             one = cloud.probe("compute", f"{path}/{action['request_id']}", microversion=version)
-            if one:
+            if one and isinstance(one.get("instanceAction"), dict):
                 found[key] = one["instanceAction"]
         return found
 

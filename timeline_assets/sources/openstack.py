@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
@@ -30,6 +31,7 @@ import openstack.connection
 import openstack.exceptions
 import openstack.warnings
 import polars as pl
+import yaml
 from keystoneauth1 import exceptions as ksa
 from requests.exceptions import ChunkedEncodingError
 
@@ -128,17 +130,43 @@ def connect(cloud: CloudSettings, *, config: Mapping[str, Any] | None = None) ->
             # 4.22 warns of its InfluxDB support being deprecated, whether it is configured or not
             warnings.simplefilter("ignore", openstack.warnings.RemovedInSDK60Warning)
             if config is None:
-                region = openstack.config.OpenStackConfig().get_one(cloud=name, **given)
+                loader = openstack.config.OpenStackConfig()
+                _check_files(loader)
+                region = loader.get_one(cloud=name, **given)
             else:
                 loader = openstack.config.OpenStackConfig(load_yaml_config=False, load_envvars=False)
                 region = loader.get_one(**{**given, **config})
         region.config["api_timeout"] = cloud.timeout_seconds
         return openstack.connection.Connection(config=region)
+    except (AttributeError, TypeError, ValueError, KeyError):
+        # the SDK looks into what it was given as if it were of the right kind; its words could show what stands there
+        raise ConfigurationError(
+            f"cloud {cloud.name}: the entry {name!r} of clouds.yaml is not built as one",
+            remedy="An entry holds `auth:` with auth_url, username, password, project_name and the domains, all texts.",
+        ) from None
     except (openstack.exceptions.ConfigException, ksa.MissingRequiredOptions, ksa.NoMatchingPlugin) as error:
         raise ConfigurationError(
             f"cloud {cloud.name}: clouds.yaml does not describe {name!r} well enough: {_first_line(error)}",
             remedy="See `openstack --os-cloud NAME token issue`; os_cloud in the configuration names the entry to use.",
         ) from None
+
+
+def _check_files(loader: openstack.config.OpenStackConfig) -> None:
+    """Refuse what the SDK passes over in silence: a clouds.yaml that is no YAML, or cannot be read."""
+    for path in (*loader._config_files, *loader._secure_files):
+        try:
+            text = Path(path).read_text()
+            yaml.safe_load(text)
+            return
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            said = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+            raise ConfigurationError(f"{path} cannot be read: {said}", remedy="Mend or move that file.") from None
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            where = f", line {mark.line + 1}" if mark else ""
+            raise ConfigurationError(f"{path}{where}: this is no YAML", remedy="Mend the file there.") from None
 
 
 def reader(

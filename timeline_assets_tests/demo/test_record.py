@@ -172,6 +172,26 @@ def test_keys():
     assert key_of("nova_services", {"id": 7}) == "7"
 
 
+class Odd:
+    """A cloud that answers what is no record among those that are."""
+
+    def rows(self, service, path, collection, params, *, microversion=None):
+        return [None, "text", ["a list"], {"id": "s1"}]
+
+    def many(self, work, items):
+        return [work(item) for item in items]
+
+    def probe(self, service, path, *, microversion=None):
+        if path.endswith("os-instance-actions"):
+            return {"instanceActions": [None, "text", {}, {"request_id": "whole"}, {"request_id": "broken"}]}
+        return {"instanceAction": None if path.endswith("broken") else {"request_id": "whole"}}
+
+
+def test_what_is_no_record_is_left_out_and_ends_nothing():
+    told = {(line["listing"], line["key"]) for line in _Recorder(Odd).round()}
+    assert told == {(listing.name, "s1") for listing in LISTINGS} | {(ACTIONS, "s1/whole")}
+
+
 def test_a_file_that_cannot_be_written_is_named(cloud, tmp_path):
     path = tmp_path / "nowhere" / "r.gz"
     with pytest.raises(ConfigurationError, match="No such file") as caught:

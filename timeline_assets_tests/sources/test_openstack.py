@@ -129,6 +129,29 @@ def test_clouds_yaml_without_the_cloud(tmp_path, monkeypatch):
         connect(CloudSettings(name="fake", os_cloud="nowhere"))
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("clouds: {x: hello}", "cloud x: the entry 'x' of clouds.yaml is not built as one"),
+        ("clouds: {x: }", "cloud x: the entry 'x' of clouds.yaml is not built as one"),
+        ("clouds: {x: {auth: 5}}", "cloud x: the entry 'x' of clouds.yaml is not built as one"),
+        ("clouds: {x: {auth: {auth_url: 5, password: hunter2}}}", "the entry 'x' of clouds.yaml is not built as one"),
+        ("clouds: 5", "the entry 'x' of clouds.yaml is not built as one"),
+        ("clouds:\n  x: [hunter2", "clouds.yaml, line 2: this is no YAML"),
+        ("clouds: {y: {}}", "Cloud x was not found"),
+    ],
+)
+def test_clouds_yaml_that_is_none(tmp_path, monkeypatch, text, said):
+    path = tmp_path / "clouds.yaml"
+    path.write_text(text)
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(path))
+    with pytest.raises(ConfigurationError) as caught:
+        connect(CloudSettings(name="x"))
+    assert said in str(caught.value)
+    assert caught.value.remedy
+    assert "hunter2" not in f"{caught.value} {caught.value.__cause__}"
+
+
 def test_a_token_that_expires_in_mid_harvest_is_replaced(cloud, reading):
     cloud.answers[PORTS] = listing("ports", [{"id": i} for i in "abc"])
     reader = reading(page_rows=2)
