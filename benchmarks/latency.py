@@ -156,9 +156,11 @@ class Watch:
             *(CLOUD, resource_id, event_type),
         )
 
-    def wait(self) -> None:
+    def wait(self, resource_id: str | None = None) -> None:
+        """Until all changes are told, or those of one resource, or it takes too long."""
+        changes = [change for change in self.changes if resource_id in (None, change.resource_id)]
         deadline = time.monotonic() + LATEST_SECONDS
-        while any(change.seen is None for change in self.changes) and time.monotonic() < deadline:
+        while any(change.seen is None for change in changes) and time.monotonic() < deadline:
             time.sleep(LOOK_SECONDS)
 
     def _look(self) -> None:
@@ -187,6 +189,9 @@ class Operator:
     ) -> Any:
         """Do the work; `resource_id` may follow from what it gives. `is_done` asks the cloud whether it took place."""
         known = None if callable(resource_id) else resource_id
+        # two changes of one thing between two readings show as one: polling cannot tell them apart, nor is it measured
+        if known:
+            self.watch.wait(known)
         before = self.watch.told(event_type, known) if known else 0
         result = work()
         wait_until(f"{kind} took place", is_done, LATEST_SECONDS)
