@@ -183,7 +183,14 @@ class Odd:
 
     def probe(self, service, path, *, microversion=None):
         if path.endswith("os-instance-actions"):
-            return {"instanceActions": [None, "text", {}, {"request_id": "whole"}, {"request_id": "broken"}]}
+            return {
+                "instanceActions": [
+                    None,
+                    "text",
+                    {},
+                    *({"request_id": name, "updated_at": "2026"} for name in ("whole", "broken")),
+                ]
+            }
         return {"instanceAction": None if path.endswith("broken") else {"request_id": "whole"}}
 
 
