@@ -172,7 +172,7 @@ class EmbeddedPostgres:
 
     def password(self, login: str) -> str:
         """The password of one of `LOGINS`."""
-        return json.loads(self._read("secrets.json"))[login]
+        return self._secrets()[login]
 
     def url(self, login: str, database: str) -> URL:
         """Where and as whom to connect; the driver is the caller's choice."""
@@ -477,10 +477,29 @@ class EmbeddedPostgres:
                 "over more than one user id, or set TIMELINE_DATABASE_URL to a PostgreSQL 15 or newer",
             ) from error
 
+    def _secrets(self) -> dict[str, str]:
+        try:
+            known = json.loads(self._read("secrets.json"))
+        except ValueError:
+            raise self._passwords_lost() from None
+        if not isinstance(known, dict):
+            raise self._passwords_lost()
+        return known
+
+    def _passwords_lost(self) -> DatabaseError:
+        return DatabaseError(
+            f"The passwords of the cluster in {self._data} are lost: secrets.json beside it is missing or damaged",
+            remedy="restore that file from a backup; without one, start the cluster's single-user mode as its owner "
+            f"(postgres --single -D {self._data} postgres), give {', '.join(LOGINS)} new passwords by ALTER ROLE, and "
+            'write them into the file as {"login": "password", …}',
+        )
+
     def _make_secrets(self) -> None:
         path = self.folder / "secrets.json"
         with self._explained():
-            known = json.loads(path.read_text()) if path.exists() else {}
+            known = self._secrets() if path.exists() else {}
+            if not known and self._data.exists():
+                raise self._passwords_lost()
             missing = [login for login in LOGINS if login not in known]
             if missing:
                 made = {login: secrets.token_urlsafe(24) for login in missing}
@@ -502,6 +521,9 @@ class EmbeddedPostgres:
             file.write(text)
             if account:
                 os.fchown(file.fileno(), account.uid, account.gid)
+            # what is renamed before it is on the disk may be empty after a crash
+            file.flush()
+            os.fsync(file.fileno())
         half.replace(path)
         return path
 

@@ -448,3 +448,15 @@ def test_passwords_are_in_no_log(folder: Path) -> None:
         with pytest.raises(psycopg.Error):
             psycopg.connect(url.replace(server.password("postgres"), canary))
     assert canary not in (folder / "server.log").read_text()
+
+
+@pytest.mark.parametrize("left", [None, "", "{", "5"])
+def test_lost_passwords_are_named_and_never_made_anew_for_an_old_cluster(folder: Path, left: str | None) -> None:
+    (folder / "data").mkdir(parents=True)
+    secrets = folder / "secrets.json"
+    if left is not None:
+        secrets.write_text(left)
+    with pytest.raises(DatabaseError, match="passwords of the cluster") as error:
+        EmbeddedPostgres(folder, durable=False).start()
+    assert "ALTER ROLE" in error.value.remedy
+    assert (secrets.read_text() if secrets.exists() else None) == left
