@@ -108,9 +108,7 @@ def _standing(found: Explanation) -> str:
     return f"it is of {owner} by the rule {newest['rule']}"
 
 
-def _require_owner(
-    connection: psycopg.Connection, pipeline: Pipeline, event: dict[str, Any], project_id: str
-) -> None:
+def _require_owner(connection: psycopg.Connection, pipeline: Pipeline, event: dict[str, Any], project_id: str) -> None:
     cloud = pipeline.settings.cloud(event["cloud"])
     lives = connection.execute(
         """select max(coalesce(valid_to, 'infinity'))::text, max(coalesce(valid_to, 'infinity')) < %s,

@@ -14,7 +14,7 @@ from typing import Any
 import dagster as dg
 
 from timeline_assets.config import Settings
-from timeline_assets.errors import SourceError
+from timeline_assets.errors import SourceError, TimelineError
 from timeline_assets.normalize.stage import Normalized
 from timeline_assets.pipeline import Pipeline
 from timeline_assets.raw import rebuilds
@@ -200,12 +200,16 @@ def rebuild(
         rebuilds.begin(pipeline, cloud, ruleset(settings.cloud(cloud)))
         settle(pipeline, cloud, again=True)
         # all facts before any owner: a window's owner may be proven by another's evidence
-        for some in stretches(stored[cloud]):
-            runner.run(cloud, [keys.facts_key(cloud, name) for name in work.chosen[cloud]], some, "rebuild")
-        for some in stretches(stored[cloud]):
-            runner.run(cloud, keys.behind(cloud), some, "rebuild")
-        if work.is_failed:
-            return
+        for selection in ([keys.facts_key(cloud, name) for name in work.chosen[cloud]], keys.behind(cloud)):
+            for some in stretches(stored[cloud]):
+                ran = runner.run(cloud, selection, some, "rebuild")
+                if work.is_failed:
+                    return
+                if not ran.success:
+                    raise TimelineError(
+                        f"the rebuild of {cloud} failed in its run {ran.run_id}",
+                        remedy="Look at that run in Dagster's pages; then rebuild again: it goes on from here.",
+                    )
         retract_unfounded(pipeline, cloud)
         rebuilds.end(pipeline, cloud)
 

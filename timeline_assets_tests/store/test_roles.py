@@ -108,9 +108,8 @@ def helpless(postgres: Postgres, empty_database: Database) -> Iterator[Database]
 def test_a_login_that_may_not_is_told_what_an_administrator_must_do(helpless: Database) -> None:
     with pytest.raises(DatabaseError, match="cannot be set up by test_") as caught:
         _apply(helpless)
-    assert f"GRANT timeline_owner, timeline_writer, timeline_provider, timeline_security TO {helpless.urls['admin'].username}" in (
-        caught.value.remedy
-    )
+    groups = "timeline_owner, timeline_writer, timeline_provider, timeline_security"
+    assert f"GRANT {groups} TO {helpless.urls['admin'].username}" in caught.value.remedy
 
 
 def test_a_login_to_which_an_administrator_gave_everything_needs_no_right_of_its_own(

@@ -250,7 +250,7 @@ def test_a_cloud_has_one_writer_at_a_time_and_another_cloud_is_not_in_its_way(da
 @pytest.mark.parametrize(
     ("before", "after", "changed"),
     [
-        ([], [server("seen", 1, name="n")], []),
+        ([], [server("seen", 1, name="n")], [("server", None, None)]),
         ([], [server("owner", 1, project_id="A")], [("server", None, None)]),
         # an end concerns what came after it was last there
         (
@@ -270,13 +270,13 @@ def test_a_cloud_has_one_writer_at_a_time_and_another_cloud_is_not_in_its_way(da
             [volume("owner", 5, project_id="C")],
             [("volume", 1, 9)],
         ),
-        # the name of a tenant decides whose its events are, another name does not
+        # a tenant's name decides whose its events are, any other stands in their titles
         (
             [claim("project", "p", "seen", 1, name="a")],
             [claim("project", "p", "seen", 5, 4, name="b")],
             [("project", 4, None)],
         ),
-        ([server("seen", 1, name="a")], [server("seen", 5, 4, name="b")], []),
+        ([server("seen", 1, name="a")], [server("seen", 5, 4, name="b")], [("server", 4, None)]),
     ],
 )
 def test_what_changed_is_reported_with_the_time_it_concerns(
