@@ -25,7 +25,7 @@ from timeline_assets.raw.coverage import Place
 from timeline_assets.raw.harvest import write_set_aside
 from timeline_assets.raw.scratch import Scratch
 from timeline_assets.raw.scrub import scrub_text
-from timeline_assets.raw.store import derived_path
+from timeline_assets.raw.store import RawStoreError, derived_path
 from timeline_assets.raw.windows import Window
 from timeline_assets.sources.base import Source
 
@@ -197,9 +197,19 @@ class _Attempt:
     def _chunks(self) -> Iterator[tuple[pl.DataFrame, bool]]:
         size = self._pipeline.settings.harvest.chunk_rows
         stored = self._pipeline.raw.scan([self._path])
-        rows = stored.select(pl.len()).collect().item()
+        rows = self._read(stored.select(pl.len())).item()
         for offset in range(0, max(rows, 1), size):
-            yield stored.slice(offset, size).collect(), offset + size >= rows
+            yield self._read(stored.slice(offset, size)), offset + size >= rows
+
+    def _read(self, stored: pl.LazyFrame) -> pl.DataFrame:
+        try:
+            return stored.collect()
+        except (pl.exceptions.PolarsError, OSError) as error:
+            said = scrub_text(str(error)).strip().partition("\n")[0][:200]
+            raise RawStoreError(
+                f"the raw file {self._path} ({self._source.name}, window {self._window.key}) cannot be read: {said}",
+                remedy="restore that file from a backup of the raw store; the other windows go on without it",
+            ) from error
 
 
 _ASIDE = pl.Schema({"key": pl.String, "body": pl.String, "sha256": pl.String, "reason": pl.String, "detail": pl.String})

@@ -17,7 +17,7 @@ from timeline_assets.normalize.stage import normalize
 from timeline_assets.pipeline import Pipeline
 from timeline_assets.raw.harvest import harvest
 from timeline_assets.raw.scratch import ScratchError
-from timeline_assets.raw.store import RawStore
+from timeline_assets.raw.store import RawStore, RawStoreError
 from timeline_assets.sources import neutron_networks
 from timeline_assets.sources.base import Shape
 from timeline_assets.timeline.stage import resolve
@@ -391,3 +391,14 @@ def test_a_call_that_is_killed_goes_on_where_it_was(pipeline, cloud, monkeypatch
 def test_an_empty_window_is_nothing(pipeline, cloud):
     done = run(pipeline, cloud)
     assert (done.facts, done.attempts) == (0, 0)
+
+
+def test_a_raw_file_that_is_damaged_is_named_with_its_window(pipeline, cloud, tmp_path):
+    put(cloud, "a", 1)
+    harvested(pipeline, cloud)
+    ((path,),) = rows(pipeline, "select path from raw.attempts")
+    (tmp_path / "raw" / path).write_bytes(b"PAR1 no more")
+    with pytest.raises(RawStoreError, match="window 2026-11-22-10:00") as error:
+        run(pipeline, cloud)
+    assert path in str(error.value)
+    assert "backup" in error.value.remedy
