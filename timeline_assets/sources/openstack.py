@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
@@ -84,6 +85,10 @@ _CODE_OF_STATUS = {
 }
 _RETRIED_CODES = frozenset({"unreachable", "timeout", "rate_limited", "server_error", "malformed_answer"})
 
+_AUTH_URL = (
+    "Set auth_url in clouds.yaml to the address of Keystone itself, which ends in /v3 as a rule: "
+    "https://HOST:5000/v3, or https://HOST/identity/v3."
+)
 _MISSING = "the catalogue has no such service in this region"
 
 T = TypeVar("T")
@@ -93,9 +98,9 @@ CursorAt = Callable[[Mapping[str, Any]], str | None]
 Spooling = Callable[..., Collection[Record]]
 
 
-def failure(code: str, message: str) -> SourceError:
+def failure(code: str, message: str, *, remedy: str | None = None) -> SourceError:
     """The error of one of `CODES`, with its remedy; a service's own words in `message` may hold a secret."""
-    return SourceError(scrub_text(message), code=code, remedy=CODES[code])
+    return SourceError(scrub_text(message), code=code, remedy=remedy or CODES[code])
 
 
 @dataclass(frozen=True)
@@ -453,6 +458,7 @@ class OpenStackReader:
         """`ask()`, tried again where that can help; for what keystoneauth sends by itself (log-in, catalogue)."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
+                self._require_keystone()
                 return ask()
             except ksa.ClientException as error:
                 problem = self._translated(what, error)
@@ -460,6 +466,21 @@ class OpenStackReader:
                     raise problem from None
             self._sleep(min(0.25 * 2**attempt, 8.0) * random.uniform(0.5, 1.0))
         raise AssertionError("the last attempt returns or raises")
+
+    def _require_keystone(self) -> None:
+        """Before the first log-in: see that auth_url is open to everybody, as Keystone's versions are.
+
+        Where it answers 401, keystoneauth asks again with a token, for which it waits for itself for ever.
+        """
+        auth = self._connection.session.auth
+        url = getattr(auth, "auth_url", None)
+        if url is None or auth.auth_ref is not None:
+            return
+        answer = self._connection.session.get(
+            url, authenticated=False, raise_exc=False, connect_retries=0, timeout=self._timeout
+        )
+        if answer.status_code == HTTPStatus.UNAUTHORIZED:
+            raise failure("auth_failed", f"{self.cloud}: no Keystone at {url}, it answers 401", remedy=_AUTH_URL)
 
     def _count(self, sent: datetime, response) -> None:
         """One more answer: its `Date` lies between sending and receiving on the server's clock, cut to the second."""
@@ -495,7 +516,9 @@ class OpenStackReader:
                 code, said = "timeout", f"no answer within {self._timeout:g} s"
             case ksa.UnknownConnectionError() if isinstance(error.original, ChunkedEncodingError):
                 code, said = "malformed_answer", "the answer breaks off"
-            case ksa.ConnectionError() | ksa.DiscoveryFailure():
+            case ksa.DiscoveryFailure():
+                return failure("unreachable", f"{self.cloud}: {what}: no Keystone at auth_url", remedy=_AUTH_URL)
+            case ksa.ConnectionError():
                 code, said = "unreachable", f"the cloud cannot be reached ({type(error).__name__})"
             case ksa.EndpointNotFound() | ksa.EmptyCatalog():
                 code, said = "service_missing", _MISSING

@@ -17,12 +17,12 @@ PORTS = "network/v2.0/ports"
 BY_ID = {"sort_key": "id", "sort_dir": "asc"}
 
 
-def refused(ask) -> SourceError:
-    """The error of `ask()`: one of the codes, with a remedy and without a secret."""
+def refused(ask, *, remedy: str | None = None) -> SourceError:
+    """The error of `ask()`: one of the codes, with its remedy or the one given, and without a secret."""
     with pytest.raises(SourceError) as caught:
         ask()
     error = caught.value
-    assert error.remedy == CODES[error.code]
+    assert (remedy or CODES[error.code]) in error.remedy
     assert str(error).startswith("fake: ")
     assert PASSWORD not in f"{error!r} {error} {error.__cause__!r}"
     assert TOKEN not in f"{error!r} {error} {error.__cause__!r}"
@@ -111,6 +111,16 @@ def test_a_cloud_that_is_not_there(reading, cloud):
         config = cloud.config
         config["auth"]["auth_url"] = f"http://127.0.0.1:{free.getsockname()[1]}/v3"
         assert refused(lambda: reading(config=config).get("network", "/ports")).code == "unreachable"
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, "auth_failed"), (200, "unreachable")])
+def test_an_auth_url_that_is_not_keystones_own(cloud, reading, status, code):
+    config = cloud.config
+    config["auth"]["auth_url"] = cloud.url
+    cloud.answers[""] = Answer({"error": {"message": "who are you?"}}, status)
+    ask = reading(config=config)
+    error = refused(lambda: ask.get("network", "/ports"), remedy="Keystone itself, which ends in /v3")
+    assert error.code == code and "no Keystone" in str(error)
 
 
 def test_a_catalogue_without_the_service(cloud, reading):
