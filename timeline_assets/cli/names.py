@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import LiteralString
 
 import psycopg
@@ -75,8 +76,8 @@ def resources(
 ) -> list[Named]:
     """The resource of an id (or its beginning), or those of a name; `project_id` narrows to what a project owned.
 
-    One name may have been several resources of one project, one after the other: they are all meant. In two projects
-    it is two things. Raises :class:`ConfigurationError` like :func:`project`.
+    Several resources of one project may bear or have borne one name: they are all meant. In two projects it is two
+    things. Raises :class:`ConfigurationError` like :func:`project`.
     """
     values = {"cloud": cloud, "project": project_id, "name": asked, "prefix": f"{asked}%"}
     is_prefix = len(asked) >= SHORTEST_PREFIX and all(c in "0123456789abcdef-" for c in asked.lower())
@@ -102,6 +103,41 @@ def known(connection: psycopg.Connection, ids: Iterable[tuple[str, str | None]])
         ([cloud for cloud, _ in wanted], [id for _, id in wanted]),
     )
     return {(cloud, id): name for cloud, id, name in rows}
+
+
+def bearers(
+    connection: psycopg.Connection, name: str, meant: Sequence[Named]
+) -> list[tuple[str, datetime | None, datetime | None]]:
+    """Those of one kind that bear or bore a name, by id, with the period in which they did; the first seen first."""
+    return connection.execute(
+        """select resource_id, case when bool_and(valid_from is not null) then min(valid_from) end as since,
+            case when bool_and(valid_to is not null) then max(valid_to) end
+        from topology.resources
+        where cloud = %s and resource_type = %s and resource_id = any(%s) and name = %s and recorded_to is null
+        group by resource_id order by since nulls first, resource_id""",
+        (meant[0].cloud, meant[0].type, [one.id for one in meant], name),
+    ).fetchall()
+
+
+def at(connection: psycopg.Connection, asked: Iterable[tuple[str, str, str, datetime]]) -> list[str | None]:
+    """What resources (cloud, type, id) were called at an instant, one by one; None where no name is known.
+
+    Before the first name that is known of a resource it counts as called by that, after the last by that.
+    """
+    rows = connection.execute(
+        """select r.name from unnest(%s::text[], %s::text[], %s::text[], %s::timestamptz[]) with ordinality
+            as a(cloud, kind, id, at, number)
+        left join lateral (
+            select name from topology.resources r
+            where r.cloud = a.cloud and r.resource_type = a.kind and r.resource_id = a.id and r.recorded_to is null
+              and r.name is not null
+            order by coalesce(r.valid_to <= a.at, false),
+                case when r.valid_to <= a.at then null else r.valid_from end nulls first, r.valid_to desc
+            limit 1) r on true
+        order by a.number""",
+        tuple(list(column) for column in zip(*asked, strict=True)) or ([], [], [], []),
+    )
+    return [name for (name,) in rows]
 
 
 def _found(connection: psycopg.Connection, query: LiteralString, values: dict[str, str | None]) -> list[Named]:

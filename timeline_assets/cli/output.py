@@ -43,8 +43,11 @@ def fail(error: TimelineError) -> None:
         out.print(f"  {escape(error.remedy)}")
 
 
-def table(columns: Iterable[str | Mapping[str, Any]], rows: Iterable[Iterable[Any]]) -> None:
-    """Rows under their names. A column may be a mapping of Rich's column options with its name as ``header``."""
+def table(columns: Iterable[str | Mapping[str, Any]], rows: Iterable[Iterable[Any]], *, is_wide: bool = False) -> None:
+    """Rows under their names. A column may be a mapping of Rich's column options with its name as ``header``.
+
+    Lines are as long as the terminal is wide at most, or as long as they get where the table `is_wide`.
+    """
     shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for column in columns:
         options = {"header": column} if isinstance(column, str) else dict(column)
@@ -53,7 +56,7 @@ def table(columns: Iterable[str | Mapping[str, Any]], rows: Iterable[Iterable[An
         shown.add_row(*(cell if isinstance(cell, Cell) else escape(text(cell)) for cell in row))
     out = console()
     out.soft_wrap = False
-    out.print(shown)
+    out.print(shown, width=UNBOUNDED if is_wide else None, crop=not is_wide)
 
 
 class Cell(str):

@@ -175,14 +175,17 @@ def events(
         str | None, typer.Option("--type", metavar="GLOB", help="Of these types: 'compute.instance.*', '*.delete.*'.")
     ] = None,
     severity: Annotated[
-        str | None, typer.Option(metavar="LEVEL", help="At least: info, low, medium, high, critical (or 1 to 5).")
+        str | None, typer.Option(metavar="LEVEL", help=f"At least: {', '.join(SEVERITIES)} (or 0 to 5).")
     ] = None,
     cloud: CloudOption = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="The newest so many.")] = 50,
     steps: Annotated[bool, typer.Option("--steps", help="Also the inner steps of longer actions.")] = False,
+    wide: Annotated[bool, typer.Option("--wide", help="Every column, whole, however wide the lines get.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, every column.")] = False,
 ) -> None:
     """The newest events, oldest first, so that the latest stands above the prompt.
+
+    Where a record did not say its resource's name, the title shows the name that is known of it.
 
     [dim]$[/] timeline events --tenant acme/production --since 2h
     [dim]$[/] timeline events --resource web-1
@@ -197,7 +200,10 @@ def events(
         raise ConfigurationError(
             f"--until {end:%Y-%m-%d %H:%M} is not after --since {start:%Y-%m-%d %H:%M} UTC", remedy="Swap them."
         )
-    with reading(settings_of(context)) as connection:
+    settings = settings_of(context)
+    if cloud:
+        settings.cloud(cloud)
+    with reading(settings) as connection:
         owner = names.project(connection, tenant, cloud=cloud) if tenant else None
         targets = names.resources(connection, resource, cloud=cloud, project_id=owner and owner.id) if resource else []
         conditions: list[tuple[LiteralString, dict[str, Any]]] = [
@@ -226,15 +232,18 @@ def events(
             {"limit": limit + 1, **{name: value for _, values in chosen for name, value in values.items()}},
         )
         known = {} if as_json else names.known(connection, _mentioned(found))
-    if len(targets) > 1:
-        ids = ", ".join(one.id for one in targets)
-        hint(f"{targets[0].within}/{resource} was {len(targets)} {targets[0].type}s, one after the other: {ids}")
+        found = found if as_json else _titled(connection, found)
+        bearers = names.bearers(connection, resource, targets) if len(targets) > 1 else []
+    if bearers:
+        hint(f"{len(bearers)} {targets[0].type}s bear or bore the name {targets[0].within}/{resource}:")
+        for id, first, last in bearers:
+            hint(f"  {id}  {text(first) or 'ever'} to {text(last) or 'now'}")
     has_more, found = len(found) > limit, found[:limit][::-1]
     if as_json:
         for row in found:
             json_line(row)
     elif found:
-        _show_events(found, known)
+        _show_events(found, known, is_wide=wide)
     else:
         hint("No events match." if chosen else "No events yet: the first come within a minute or two of `timeline up`.")
     if has_more:
@@ -251,9 +260,10 @@ class Column:
     most: int | None = None
 
 
-def _show_events(found: Sequence[dict[str, Any]], known: dict[tuple[str, str], str]) -> None:
-    """As many columns as the terminal has room for; without a terminal all, whole."""
-    screen = console().width
+def _show_events(found: Sequence[dict[str, Any]], known: dict[tuple[str, str], str], *, is_wide: bool) -> None:
+    """As many columns as the terminal has room for; without a terminal those of a usual one, but whole."""
+    screen = UNBOUNDED if is_wide else console().width
+    room = LEAST_WIDE if screen == UNBOUNDED and not is_wide else screen
     several = len({row["cloud"] for row in found}) > 1
     what = Column("what", lambda row: coloured(text(row["title"]), "red" if row["outcome"] == "failure" else None))
     columns = [
@@ -265,9 +275,9 @@ def _show_events(found: Sequence[dict[str, Any]], known: dict[tuple[str, str], s
         Column("resource", lambda row: row["resource_id"], least_screen=190, most=36),
         Column("owner", lambda row: _owner(row, known), least_screen=70, most=20 if screen < LEAST_WIDE else 32),
         Column("by", lambda row: _actor(row, known), least_screen=LEAST_WIDE, most=16),
-        Column("event", lambda row: str(row["event_id"]) if screen >= UNBOUNDED else str(row["event_id"])[:8]),
+        Column("event", lambda row: str(row["event_id"]) if is_wide else str(row["event_id"])[:8]),
     ]
-    shown = [column for column in columns if screen >= column.least_screen]
+    shown = [column for column in columns if room >= column.least_screen]
     cells = [[column.cell(row) for row in found] for column in shown]
     widths = {}
     if screen < UNBOUNDED:
@@ -280,7 +290,20 @@ def _show_events(found: Sequence[dict[str, Any]], known: dict[tuple[str, str], s
     table(
         [{"header": column.header, "max_width": widths.get(column.header)} for column in shown],
         ([column.cell(row) for column in shown] for row in found),
+        is_wide=is_wide,
     )
+
+
+def _titled(connection: psycopg.Connection, found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows; those whose record did not say the resource's name have the one that is known in title and column."""
+    nameless = [row for row in found if row["resource_name"] is None and row["resource_id"]]
+    asked = [(row["cloud"], row["resource_type"], row["resource_id"], row["occurred_at"]) for row in nameless]
+    called = {row["event_id"]: name for row, name in zip(nameless, names.at(connection, asked), strict=True) if name}
+    return [_called(row, called[row["event_id"]]) if row["event_id"] in called else row for row in found]
+
+
+def _called(row: dict[str, Any], name: str) -> dict[str, Any]:
+    return {**row, "resource_name": name, "title": row["title"].replace(row["resource_id"], name)}
 
 
 def _width(cell: str) -> int:
@@ -360,6 +383,7 @@ def explain_event(settings: Settings, event_id: str, *, record: bool = False, as
         candidates = (explanation.quarantine or {}).get("candidates") or []
         also = [(explanation.event["cloud"], one.get("id")) for one in candidates if isinstance(one, dict)]
         known = names.known(connection, [*_mentioned([explanation.event]), *also])
+        [event] = _titled(connection, [explanation.event])
         sent = _record(settings, explanation.event["raw_ref"]) if record else None
     if as_json:
         json_document(
@@ -372,7 +396,7 @@ def explain_event(settings: Settings, event_id: str, *, record: bool = False, as
             }
         )
         return
-    _show_event(explanation.event, known)
+    _show_event(event, known)
     _show_decisions(explanation, known)
     if record:
         say(f"\nRecord {explanation.event['raw_ref']}")
@@ -394,6 +418,7 @@ def _show_event(event: dict[str, Any], known: dict[tuple[str, str], str]) -> Non
     resource = " ".join(filter(None, (event["resource_type"], event["resource_name"], event["resource_id"])))
     actor = event["actor_user_id"]
     who = f"{_actor(event, known)} ({actor})" if (event["cloud"], actor) in known else actor
+    kind = event["actor_kind"] if event["actor_kind"] != "unknown" else None
     when = text(event["occurred_at"])
     if event["time_precision"] == "interval":
         when += f", between {text(event['occurred_from'])} and {text(event['occurred_to'])}"
@@ -403,7 +428,7 @@ def _show_event(event: dict[str, Any], known: dict[tuple[str, str], str]) -> Non
         ("when (UTC)", when),
         ("until", text(event["ended_at"])),
         ("resource", resource),
-        ("by", f"{event['actor_kind']} {who}" if who else event["actor_kind"]),
+        ("by", f"{kind} {who}" if kind and who else who or event["actor_kind"]),
         ("host", event["host"]),
         ("request", event["request_id"]),
         ("changes", "; ".join(f"{c['path']}: {c['old']} → {c['new']}" for c in event["changes"])),

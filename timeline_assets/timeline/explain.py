@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from timeline_assets.errors import TimelineError
+from timeline_assets.errors import ConfigurationError, TimelineError
 
 #: What releases a quarantined event, by reason.
 RELEASED_BY = {
@@ -44,7 +44,7 @@ def explain(connection: psycopg.Connection, event_id: str) -> Explanation:
 
     The id of an affected tenant's row stands for the event behind it.
 
-    Raises :class:`EventNotFound`.
+    Raises :class:`EventNotFound`, or :class:`ConfigurationError` for what can be no id.
     """
     with connection.cursor(row_factory=dict_row) as cursor:
         event = _find(cursor, event_id.strip().lower())
@@ -69,7 +69,7 @@ def explain(connection: psycopg.Connection, event_id: str) -> Explanation:
 def _find(cursor: psycopg.Cursor, event_id: str) -> dict[str, Any]:
     digits = event_id.replace("-", "")
     if len(digits) < 8 or not all(c in "0123456789abcdef" for c in digits) or len(digits) > 32:
-        raise EventNotFound(
+        raise ConfigurationError(
             f"{event_id!r} is no event id",
             remedy="Take it from `timeline events`: the whole id, or at least its first 8 characters.",
         )

@@ -2,12 +2,13 @@
 
 import json
 import re
+from datetime import timedelta
 
 import pytest
 from rich.console import Console
 
 from timeline_assets.cli import output, read
-from timeline_assets_tests.cli.conftest import CLOUD, RAW_REF, event, event_id, resource
+from timeline_assets_tests.cli.conftest import CLOUD, NOON, RAW_REF, event, event_id, resource
 
 
 def titles(ran) -> list[str]:
@@ -30,7 +31,7 @@ def test_before_anything_was_harvested_every_reader_says_how_to_begin(timeline):
 
 
 def test_events_show_the_newest_last_with_names_for_ids(told):
-    ran = told("events")
+    ran = told("events", "--wide")
     assert ran.code == 0
     header, *rows = [re.split(r"\s{2,}", line) for line in ran.lines]
     assert header == ["time (UTC)", "level", "what", "type", "resource", "owner", "by", "event"]
@@ -44,6 +45,35 @@ def test_events_show_the_newest_last_with_names_for_ids(told):
         ["11-22 12:03:00", "high", "Server web-1 deleted", delete, *acme, str(event_id(4))],
         ["11-22 12:05:00", "info", "Volume v-1 created", "volume.create.end", *nobody, str(event_id(6))],
     ]
+
+
+def test_a_pipe_gets_the_columns_of_a_usual_screen_and_no_title_cut(told, database):
+    long = "Server " + "long " * 40 + "deleted"
+    with database.connect("pipeline") as connection:
+        event(connection, 8, 7, long, "compute.instance.create.end", "s-acme", "p-acme")
+    header, *_, last = [re.split(r"\s{2,}", line) for line in told("events").lines]
+    assert header == ["time (UTC)", "level", "what", "owner", "by", "event"]
+    assert last == ["11-22 12:07:00", "info", long, "acme/production", "alice", "00000008"]
+
+
+def test_a_title_shows_the_name_its_record_did_not_say(told, database):
+    with database.connect("pipeline") as connection:
+        connection.execute(
+            "update topology.resources set valid_from = %s, valid_to = %s where resource_id = 's-acme'",
+            (NOON + timedelta(minutes=2), NOON + timedelta(minutes=8)),
+        )
+        connection.execute(
+            """insert into topology.resources (cloud, resource_type, resource_id, name, valid_from, recorded_from)
+            values (%s, 'server', 's-acme', 'web-2', %s, %s)""",
+            (CLOUD, NOON + timedelta(minutes=8), NOON),
+        )
+        for number, minute in ((10, 1), (11, 8), (12, 9)):
+            event(connection, number, minute, "Server s-acme paused", "compute.instance.pause.end", "s-acme", "p-acme")
+        event(connection, 13, 10, "Server s-none paused", "compute.instance.pause.end", "s-none", "p-acme")
+    shown = told("events", "--type", "*.pause.end").lines[1:]
+    assert [line.split()[4] for line in shown] == ["web-1", "web-2", "web-2", "s-none"]
+    assert told("explain", "00000010").lines[0] == "Server web-1 paused"
+    assert titles(told("events", "--json", "--type", "*.pause.end"))[0] == "Server s-acme paused"
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 140, 200])
@@ -83,7 +113,6 @@ def test_events_fit_the_terminal(told, database, monkeypatch, width):
         (["--since", "2026-11-22T13:05+01:00"], [None]),
         (["--limit", "1"], [None]),
         (["--cloud", CLOUD, "--limit", "2"], ["p-acme", None]),
-        (["--cloud", "south"], []),
         (["--steps", "--type", "*.step"], ["p-acme"]),
     ],
 )
@@ -115,13 +144,23 @@ def test_a_name_that_is_two_things_is_not_guessed(told):
     assert "server s-acme  acme/production/web-1  (cloud north)" in ran.err
 
 
-def test_a_name_that_was_two_servers_of_one_project_means_both(told, database):
+def test_a_name_of_two_servers_of_one_project_means_both(told, database):
     with database.connect("pipeline") as connection:
         resource(connection, "server", "s-acme-2", "web-1", project_id="p-acme")
+        connection.execute(
+            """update topology.resources set valid_from = %s + case resource_id when 's-acme' then interval '1 minute'
+                else interval '0' end, valid_to = case resource_id when 's-acme-2' then %s::timestamptz end
+            where resource_id in ('s-acme', 's-acme-2')""",
+            (NOON, NOON + timedelta(minutes=7)),
+        )
         event(connection, 7, 6, "Server web-1 created again", "compute.instance.create.end", "s-acme-2", "p-acme")
     ran = told("events", "--json", "--resource", "web-1", "--tenant", "acme/production")
     assert len(titles(ran)) == 4
-    assert ran.err == "acme/production/web-1 was 2 servers, one after the other: s-acme, s-acme-2\n"
+    assert ran.err.splitlines() == [
+        "2 servers bear or bore the name acme/production/web-1:",
+        "  s-acme-2  2026-11-22 12:00:00 to 2026-11-22 12:07:00",
+        "  s-acme  2026-11-22 12:01:00 to now",
+    ]
     assert told("events", "--resource", "web-1").code == 2, "globex has one, too"
 
 
@@ -139,6 +178,7 @@ def test_nothing_found_is_said_beside_the_answer(told):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["--cloud", "south"], "there is no cloud 'south'"),
         (["--tenant", "nobody"], "there is no project 'nobody'"),
         (["--resource", "nothing"], "there is no resource 'nothing'"),
         (["--severity", "bad"], "--severity 'bad' is no severity"),
@@ -165,7 +205,7 @@ def test_explain_tells_who_why_and_on_what_evidence(told):
         f"  event       {event_id(1)}",
         "  type        compute.instance.create.end, info, success",
         "  when (UTC)  2026-11-22 12:00:00",
-        "  resource    server s-acme",
+        "  resource    server web-1 s-acme",
         "  by          human alice (u-acme)",
         f"  record      {RAW_REF}",
         "",
@@ -205,10 +245,16 @@ def test_explain_with_a_record_that_is_retired(told):
     assert json.loads(told("explain", "00000001", "--record", "--json").out)["record"] is None
 
 
-@pytest.mark.parametrize("asked", ["0", "zzzzzzzz", "99999999"])
-def test_explain_of_no_event(told, asked):
+def test_an_unknown_kind_of_actor_is_not_said(told, database):
+    with database.connect("pipeline") as connection:
+        event(connection, 14, 9, "X", "x", "s-acme", "p-acme", actor_kind="unknown")
+    assert "  by          alice (u-acme)" in told("explain", "00000014").lines
+
+
+@pytest.mark.parametrize(("asked", "code"), [("0", 2), ("zzzzzzzz", 2), ("99999999", 1)])
+def test_explain_of_no_event(told, asked, code):
     ran = told("explain", asked)
-    assert (ran.code, ran.out) == (1, "")
+    assert (ran.code, ran.out) == (code, "")
     assert "Error: " in ran.err
 
 
