@@ -28,6 +28,7 @@ from timeline_assets.pipeline import Pipeline
 from timeline_assets.raw.scrub import scrub_text
 from timeline_assets.raw.windows import HOUR, Window, floor_hour, windows_between
 from timeline_assets.sources.base import Shape, Source
+from timeline_assets.sources.whole import PAUSE
 from timeline_assets.store.copy import read_frame
 
 PROVEN, SETTLING, OPEN, GAP, UNKNOWN = "proven", "settling", "open", "gap", "unknown"
@@ -68,7 +69,8 @@ class Reading:
     """What one read proves. `attempted_at` is our clock when it began, all else the source's time.
 
     The state shown is one between `started_at` and `finished_at`; changes up to `read_to` are in it. `gap` is the code
-    of why it proves nothing, `doubt` that of why a whole listing is not `is_complete` all the same.
+    of why it proves nothing, `doubt` that of why a whole listing is not `is_complete` all the same. `is_resting`:
+    nothing was asked, and what the last read proved stands.
     """
 
     attempted_at: datetime
@@ -81,6 +83,7 @@ class Reading:
     gap: str | None = None
     doubt: str | None = None
     detail: str | None = None
+    is_resting: bool = False
 
 
 @dataclass(frozen=True)
@@ -177,8 +180,10 @@ def record_read(
             _mark_not_read(place, stood.read_to, window)
     else:
         if reading.is_complete:
-            _record_scan(place, reading, stood, longest_between_scans(place.source, settings))
-        else:
+            # a long list rests in proportion to what its reading takes (`sources.whole`)
+            rest = (reading.finished_at - reading.started_at) * 2 * PAUSE
+            _record_scan(place, reading, stood, longest_between_scans(place.source, settings) + rest)
+        elif not reading.is_resting:
             code = reading.gap or reading.doubt or "scan_incomplete"
             _mark_gap(place, window, reading.attempted_at, code, reading.detail)
         _count_rows(place, added)

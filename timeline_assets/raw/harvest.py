@@ -353,6 +353,7 @@ def _store(
         cursor=fetched.cursor,
         gap=fetched.gap,
         detail=scrub_text(fetched.gap_detail)[: coverage.LONGEST_DETAIL] if fetched.gap_detail else None,
+        is_resting=fetched.is_resting,
     )
     spool = _spooled(pipeline, fetched, attempted_at)
     if reading.is_complete and spool.nameless:

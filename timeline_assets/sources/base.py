@@ -65,7 +65,8 @@ class Fetched:
     (snapshot and read-in-full sources only). `read_to`: source time up to which this read is good (the smaller of the
     greatest time the server vouches for and its `Date` minus a safety margin). `gap` names why a read that came back
     proves nothing (a stable code such as ``scope_too_small``), with `gap_detail` for a person. `cursor` is remembered
-    for this source and handed to the next fetch. `malformed` are answers that are no records:
+    for this source and handed to the next fetch. `is_resting`: it was too early to read again, nothing was asked.
+    `malformed` are answers that are no records:
     (reason, JSON text).
     `started_at` and `finished_at` are set by the raw stage: when this was read, by the cloud's clock.
     """
@@ -77,6 +78,7 @@ class Fetched:
     gap: str | None = None
     gap_detail: str | None = None
     cursor: Mapping[str, Any] | None = None
+    is_resting: bool = False
     malformed: list[tuple[str, str]] = field(default_factory=list)
     started_at: datetime | None = None
     finished_at: datetime | None = None

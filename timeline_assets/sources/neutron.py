@@ -141,7 +141,7 @@ def _revisions() -> tuple[pl.Expr, pl.Expr]:
 
 
 def _is_one_update() -> pl.Expr:
-    """Whether nothing else was changed since the last reading; a network's revision also counts its subnets' changes."""
+    """Whether nothing else was changed since the last reading; a network's revision counts its subnets' changes too."""
     new, old = _revisions()
     return (new - old <= 1).fill_null(False)
 

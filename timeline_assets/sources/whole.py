@@ -34,7 +34,7 @@ def resting(cursor: Mapping[str, Any], span: Span) -> Fetched | None:
         return None
     if since_read(cursor, span) >= PAUSE * timedelta(seconds=cursor["read_seconds"]):
         return None
-    return Fetched([], False, datetime.fromisoformat(cursor["read_to"]), cursor=cursor)
+    return Fetched([], False, datetime.fromisoformat(cursor["read_to"]), cursor=cursor, is_resting=True)
 
 
 def remembered(span: Span, rows: int, seconds: float, read_to: datetime) -> dict[str, Any]:

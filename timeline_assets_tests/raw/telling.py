@@ -66,6 +66,7 @@ class Cloud:
     requests: int = 0
     clock_skew_seconds: float | None = None
     takes: timedelta = timedelta(0)
+    is_resting: bool = False
 
     def put(self, key: str, at: datetime | None = None, **body: Any) -> None:
         self.bodies[key] = {"id": key, **({"at": at.isoformat()} if at else {}), **body}
@@ -79,6 +80,8 @@ class Cloud:
         self.spans.append(span)
         if self.error:
             raise self.error
+        if self.is_resting:
+            return Fetched([], False, self.read_to, cursor=self.cursor, is_resting=True)
         started = self.clock.now + timedelta(seconds=self.clock_skew_seconds or 0)
         self.clock.now += self.takes
         return Fetched(

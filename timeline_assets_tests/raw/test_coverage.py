@@ -202,6 +202,18 @@ def test_an_hour_is_decided_by_a_scan_that_began_after_its_end(pipeline, things)
     assert covered(pipeline)["22 09"] == ("proven", None, 0)
 
 
+def test_a_long_list_that_rests_between_its_readings_is_no_gap(pipeline, things):
+    cloud = things(Shape.SNAPSHOT)
+    cloud.takes = timedelta(seconds=31)
+    for minute in range(55, 135, 5):
+        when = at("09:00") + timedelta(minutes=minute)
+        for is_resting in (False, True):
+            cloud.is_resting, cloud.read_to = is_resting, when - timedelta(seconds=2) if is_resting else None
+            run(pipeline, cloud, f"{when:%H}", f"{when + timedelta(minutes=2 * is_resting):%H:%M}")
+    assert covered(pipeline)["22 10"][0] in ("settling", "proven")
+    assert rows(pipeline, "select failures, reason from raw.scans") == [(0, None)]
+
+
 # What is due
 
 

@@ -21,7 +21,7 @@ from timeline_assets.normalize.registry import REGISTRY, describe
 from timeline_assets.normalize.schema import EVIDENCE, FACT, OBSERVATION
 from timeline_assets.raw.scrub import to_json
 from timeline_assets.raw.spool import Spool
-from timeline_assets.sources import SOURCES, named
+from timeline_assets.sources import LANDED, SOURCES, named
 from timeline_assets.sources.base import Shape, Source, Span
 from timeline_assets_tests.sources.recordings import (
     EXPECTED,
@@ -64,7 +64,9 @@ def claimed(source: Source, frame: pl.DataFrame) -> pl.DataFrame:
 
 def test_every_source_file_is_in_the_one_list():
     modules = [importlib.import_module(f"{sources.__name__}.{m.name}") for m in pkgutil.iter_modules(sources.__path__)]
-    assert {m.SOURCE.name for m in modules if hasattr(m, "SOURCE")} == {source.name for source in SOURCES}
+    assert {m.SOURCE.name for m in modules if hasattr(m, "SOURCE")} == {
+        source.name for source in (*SOURCES, *LANDED)
+    }
 
 
 def test_names_are_unique_and_found():
