@@ -210,6 +210,7 @@ def test_a_long_list_that_rests_between_its_readings_is_no_gap(pipeline, things)
         for is_resting in (False, True):
             cloud.is_resting, cloud.read_to = is_resting, when - timedelta(seconds=2) if is_resting else None
             run(pipeline, cloud, f"{when:%H}", f"{when + timedelta(minutes=2 * is_resting):%H:%M}")
+            assert "gap" not in {status for status, *_ in covered(pipeline).values()}
     assert covered(pipeline)["22 10"][0] in ("settling", "proven")
     assert rows(pipeline, "select failures, reason from raw.scans") == [(0, None)]
 
