@@ -9,7 +9,9 @@ from timeline_assets.errors import ConfigurationError
 
 UNITS = {"s": "seconds", "m": "minutes", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 RELATIVE = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d|w)(?:\s+ago)?")
-ACCEPTED = "a time like 2026-11-22T10:00 (UTC unless it says otherwise), a date, or how long ago: 90m, 2h, 1d"
+ACCEPTED = (
+    "a time like 2026-11-22T10:00 (UTC unless it says otherwise), a date, or how long ago: 90m, 2h, 1d, yesterday"
+)
 
 
 def instant(text: str, *, option: str, now: datetime | None = None) -> datetime:

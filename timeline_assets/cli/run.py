@@ -7,6 +7,8 @@ import logging
 import signal
 import sys
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -29,6 +31,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="For a program: JSON in
 
 GAP_EXIT_CODE = 4
 GAPS_SHOWN = 10
+LINE_SECONDS = 10
 
 
 @command()
@@ -57,7 +60,9 @@ def up(
 @command()
 def harvest(
     context: typer.Context,
-    since: Annotated[str, typer.Option(metavar="TIME", help="From the hour of then on: 2h, 1d, 2026-11-22T10:00.")],
+    since: Annotated[
+        str, typer.Option(metavar="TIME", help="From the hour of then on: 2h, 1d, yesterday, 2026-11-22T10:00.")
+    ],
     until: Annotated[str | None, typer.Option(metavar="TIME", help="Up to then; default: now.")] = None,
     source: Annotated[
         list[str] | None, typer.Option("--source", metavar="NAME", help="Only this source; repeatable.")
@@ -67,8 +72,9 @@ def harvest(
 ) -> None:
     """Harvests those hours once, now, whether they were harvested before or not.
 
-    The runs and partitions stand in Dagster's UI like any other. Exit code 4 if an hour could not be read: it stays a
-    gap with its reason (timeline status), and nothing is lost.
+    The table counts records (new, updated and unchanged ones), and the events that they mean; of the events those are
+    quarantined whose owner is not proven now. The runs and partitions stand in Dagster's UI like any other. Exit code 4
+    if an hour could not be read: it stays a gap with its reason (timeline status), and nothing is lost.
 
     [dim]$[/] timeline harvest --since 2h
     [dim]$[/] timeline harvest --since 2026-11-20 --until 2026-11-21 --source nova_servers
@@ -90,9 +96,12 @@ def harvest(
             f"--since {start:%Y-%m-%d %H:%M} is before the first window, {first:%Y-%m-%d %H:%M} UTC",
             remedy="Set harvest.start in the configuration to an earlier hour, then harvest again.",
         )
-    with demo_answering(settings), open_pipeline(settings) as pipeline, _progress("harvesting", as_json) as step:
+    asked = [_sources_asked(settings, one, source) for one in clouds]
+    what = f"{_count(len(windows), 'hour')} of {_count(max(asked), 'source')} of {', '.join(clouds)}"
+    progress = _progress("harvesting", as_json, f"Harvesting {what}", len(windows) * sum(asked))
+    with demo_answering(settings), open_pipeline(settings) as pipeline, progress as step:
         results = harvest_windows(settings, pipeline, clouds, source or None, windows, step)
-    _report(results, as_json)
+    _report(results, as_json, with_records=True)
 
 
 @command()
@@ -126,7 +135,8 @@ def rebuild(
 ) -> None:
     """Makes everything behind the raw records anew, without asking any source.
 
-    For after an upgrade that reads records better. What does not change is not written; ids stay.
+    For after an upgrade that reads records better. What does not change is not written; ids stay. The table counts the
+    events that the records mean; of these those are quarantined whose owner is not proven now.
 
     [dim]$[/] timeline rebuild --from raw
     """
@@ -136,7 +146,13 @@ def rebuild(
     settings = settings_of(context)
     with open_pipeline(settings) as pipeline, _progress(f"rebuilding from {begin}", as_json) as step:
         results = make_anew(settings, pipeline, chosen_clouds(settings, cloud), step)
-    _report(results, as_json)
+    _report(results, as_json, with_records=False)
+
+
+def _sources_asked(settings: Settings, cloud: str, only: Sequence[str] | None) -> int:
+    from timeline_assets.wiring.build import sources_of
+
+    return sum(only is None or not only or one.name in only for one in sources_of(settings, cloud))
 
 
 @command()
@@ -181,8 +197,12 @@ def chosen_clouds(settings: Settings, asked: Sequence[str] | None) -> list[str]:
 
 
 @contextlib.contextmanager
-def _progress(what: str, is_quiet: bool) -> Iterator[Callable[[Any], None]]:
-    """A bar on standard error, if a person is there to see it; gives what is to be told of every finished window."""
+def _progress(what: str, is_quiet: bool, first: str = "", total: int | None = None) -> Iterator[Callable[[Any], None]]:
+    """What goes on, on standard error: a bar for a person who is there to see it, else a line now and then.
+
+    Gives what is to be told of every finished window, from any thread. `first` is said before the first one; `total`
+    is how many the first stage finishes.
+    """
     out = console(error=True)
     bar = Progress(
         TextColumn("{task.description}"),
@@ -193,34 +213,67 @@ def _progress(what: str, is_quiet: bool) -> Iterator[Callable[[Any], None]]:
         transient=True,
         disable=is_quiet or not out.is_terminal,
     )
+    if first and not is_quiet:
+        hint(f"{first} …")
+    lines = _Lines(what, total)
     with bar:
         task = bar.add_task(what, total=None)
 
         def step(progress: Any) -> None:
             where = progress and (progress.cloud, progress.source or progress.stage, progress.window.key)
             bar.update(task, advance=1, description=" ".join([what, *(where or ())]))
+            if where and not is_quiet and not out.is_terminal:
+                lines.count(progress)
 
         yield step
 
 
-def _report(results: Sequence[Result], as_json: bool) -> None:
+class _Lines:
+    """Progress where nobody watches a bar: a line every `LINE_SECONDS`."""
+
+    def __init__(self, what: str, total: int | None) -> None:
+        self._what, self._total = what, total
+        self._done: Counter[str] = Counter()
+        self._next = time.monotonic() + LINE_SECONDS
+        self._lock = threading.Lock()
+
+    def count(self, progress: Any) -> None:
+        with self._lock:
+            self._done[progress.stage] += 1
+            if time.monotonic() < self._next:
+                return
+            self._next = time.monotonic() + LINE_SECONDS
+            done = f"{self._done[progress.stage]:,}" + (
+                f" of {self._total:,}" if progress.source and self._total else ""
+            )
+        what = f"{progress.cloud} {progress.source or ''}".rstrip()
+        hint(f"{self._what}: {progress.stage}: {done} done; {what} {progress.window.key}")
+
+
+def _report(results: Sequence[Result], as_json: bool, *, with_records: bool) -> None:
+    """The results as a table; `with_records`: records were read, and some may not have been."""
     gaps = [(result, window, error) for result in results for window, error in sorted(result.gaps.items())]
     if as_json:
         json_document([_plain(result) for result in results])
     else:
         several = len({result.cloud for result in results}) > 1
-        names = ("windows", "events", "new", "updated", "unchanged", "quarantined")
+        columns: dict[str, Callable[[Result], Any]] = {
+            "hours": lambda one: one.windows,
+            "records": lambda one: one.new + one.updated + one.unchanged,
+            "new": lambda one: one.new,
+            "updated": lambda one: one.updated,
+            "unchanged": lambda one: one.unchanged,
+            "events": lambda one: one.events,
+            "quarantined": lambda one: one.quarantined,
+            "gaps": lambda one: coloured(str(len(one.gaps)), "red") if one.gaps else "",
+        }
+        shown = columns if with_records else {name: columns[name] for name in ("hours", "events", "quarantined")}
         table(
-            [
-                "source",
-                *({"header": name, "justify": "right"} for name in names),
-                {"header": "gaps", "justify": "right"},
-            ],
+            ["source", *({"header": name, "justify": "right"} for name in shown)],
             (
                 (
                     f"{result.cloud} {result.source}" if several else result.source,
-                    *(getattr(result, name) for name in names),
-                    coloured(str(len(result.gaps)), "red") if result.gaps else "",
+                    *(value(result) for value in shown.values()),
                 )
                 for result in results
             ),
@@ -231,6 +284,10 @@ def _report(results: Sequence[Result], as_json: bool) -> None:
             hint(f"… and {len(gaps) - GAPS_SHOWN} more gaps; timeline status has them all.")
     if gaps:
         raise typer.Exit(GAP_EXIT_CODE)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def _plain(result: Result) -> dict[str, Any]:

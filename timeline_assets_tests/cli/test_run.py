@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 
 import pytest
 
+from timeline_assets.cli import run
 from timeline_assets.errors import SourceError
 from timeline_assets.raw.windows import Window
 from timeline_assets.wiring import runs
-from timeline_assets.wiring.runs import Result
+from timeline_assets.wiring.runs import Progress, Result
 
 HOUR = Window(datetime(2026, 11, 22, 10, tzinfo=UTC))
 
@@ -25,7 +26,9 @@ def asked(monkeypatch):
         calls: list[dict] = []  # noqa: RUF012
 
         def harvest(self, _settings, _pipeline, clouds, sources, *rest) -> list[Result]:
-            windows, _on_progress = rest
+            windows, on_progress = rest
+            for number, window in enumerate(windows):
+                on_progress(Progress("raw", clouds[0], "nova_servers", window, number))
             self.calls.append({"clouds": clouds, "sources": sources, "windows": [w.key for w in windows]})
             return self.results
 
@@ -49,12 +52,24 @@ def test_a_harvest_reports_per_source(on_database, asked):
     ran = on_database("harvest", "--since", "2h")
     assert ran.code == 0, ran.err
     assert [re.split(r"\s{2,}", line) for line in ran.lines] == [
-        ["source", "windows", "events", "new", "updated", "unchanged", "quarantined", "gaps"],
-        ["nova_servers", "1", "5", "3", "2", "1,400", "1"],
-        ["keystone_users", "1", "5", "3", "2", "1,400", "1"],
+        ["source", "hours", "records", "new", "updated", "unchanged", "events", "quarantined", "gaps"],
+        ["nova_servers", "1", "1,405", "3", "2", "1,400", "5", "1"],
+        ["keystone_users", "1", "1,405", "3", "2", "1,400", "5", "1"],
     ]
+    assert re.fullmatch(r"Harvesting 3 hours of \d+ sources of north …\n", ran.err)
     [call] = asked.calls
     assert call["clouds"] == ["north"] and call["sources"] is None and len(call["windows"]) == 3
+
+
+def test_without_a_terminal_progress_is_lines(on_database, asked, monkeypatch):
+    monkeypatch.setattr(run, "LINE_SECONDS", 0)
+    arguments = ["harvest", "--since", "1h", "--source", "nova_servers"]
+    said = on_database(*arguments).err.splitlines()
+    assert said[0] == "Harvesting 2 hours of 1 source of north …"
+    assert [line.rsplit(" ", 1)[0] for line in said[1:]] == [
+        f"harvesting: raw: {number} of 2 done; north nova_servers" for number in (1, 2)
+    ]
+    assert on_database(*arguments, "--json").err == ""
 
 
 def test_a_span_becomes_the_hours_that_it_touches(on_database, asked, tmp_path):
@@ -108,7 +123,10 @@ def test_a_rebuild_reports_like_a_harvest(on_database, asked):
     asked.results = [result()]
     ran = on_database("rebuild", "--from", "raw")
     assert ran.code == 0
-    assert ran.lines[1].startswith("nova_servers")
+    assert [line.split() for line in ran.lines] == [
+        ["source", "hours", "events", "quarantined"],
+        ["nova_servers", "1", "5", "1"],
+    ]
     assert asked.calls == [{"clouds": ["north"]}]
     assert on_database("rebuild", "--from", "scratch").code == 2
 
