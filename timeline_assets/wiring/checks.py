@@ -4,7 +4,7 @@ All checks of a cloud are one step with a handful of queries. They run every qua
 whatever a person materializes in the UI, not with the follower's runs, which would pay for them each time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -21,6 +21,9 @@ LOOK_BACK, DRIFT_LOOK_BACK = timedelta(hours=48), timedelta(days=5)
 
 #: More than this share of events without a proven owner is worth a person's time.
 QUARANTINE_SHARE = 0.05
+
+#: Characters of a path or of what would release an event.
+EXPLANATION = 600
 
 COVERAGE, DRIFT, UNMAPPED = "coverage", "schema_drift", "unmapped_types"
 QUARANTINE, CONSISTENT = "quarantine_share", "keys"
@@ -72,7 +75,11 @@ def _all(
         yield _drift(cloud, source, drift, measures.set_aside(connection, cloud, source.name))
     _, quarantine, events, tenant_events = keys.final_keys(cloud)
     yield _unmapped(events, measures.unmapped(connection, cloud, since))
-    yield _quarantine(quarantine, *measures.quarantined(connection, cloud, since))
+    examples = {
+        "waiting, newest": measures.waiting(connection, cloud, since, 20),
+        "owned, by rule": measures.owned(connection, cloud, since, 3),
+    }
+    yield _quarantine(quarantine, *measures.quarantined(connection, cloud, since), examples)
     faults = measures.key_faults(connection, cloud, since)
     for asset in (events, tenant_events):
         own = {name: count for name, count in faults.items() if name.startswith("tenant") == (asset == tenant_events)}
@@ -124,7 +131,9 @@ def _unmapped(asset: dg.AssetKey, rows: pl.DataFrame) -> dg.AssetCheckResult:
     )
 
 
-def _quarantine(asset: dg.AssetKey, events: int, rows: pl.DataFrame) -> dg.AssetCheckResult:
+def _quarantine(
+    asset: dg.AssetKey, events: int, rows: pl.DataFrame, examples: Mapping[str, pl.DataFrame]
+) -> dg.AssetCheckResult:
     waiting = int(rows["events"].sum())
     share = waiting / events if events else 0.0
     return dg.AssetCheckResult(
@@ -137,5 +146,6 @@ def _quarantine(asset: dg.AssetKey, events: int, rows: pl.DataFrame) -> dg.Asset
             "quarantined": waiting,
             "share": share,
             "by reason": dg.MetadataValue.md(report.table(rows.head(20))),
+            **{name: dg.MetadataValue.md(report.table(frame, EXPLANATION)) for name, frame in examples.items()},
         },
     )

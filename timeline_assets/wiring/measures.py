@@ -10,13 +10,18 @@ from datetime import datetime, timedelta
 import polars as pl
 import psycopg
 
+from timeline_assets.normalize.registry import REGISTRY
 from timeline_assets.pipeline import Pipeline
 from timeline_assets.raw.windows import Window
 from timeline_assets.sources.base import Source
 from timeline_assets.store.copy import read_frame
+from timeline_assets.timeline.explain import RELEASED_BY
 
 #: Attempts that came this long ago should have reached the timeline.
 PATIENCE = timedelta(minutes=1)
+
+#: Types of events by which a resource goes to another owner.
+HANDOVERS = [name for name, kind in REGISTRY.items() if kind.handover]
 
 #: Records looked at to see which fields a service sends, and how few of them say nothing.
 SAMPLE, FEWEST = 200, 3
@@ -71,9 +76,39 @@ def quarantined(connection: psycopg.Connection, cloud: str, since: datetime) -> 
     return total, by_reason
 
 
+def waiting(connection: psycopg.Connection, cloud: str, since: datetime, limit: int) -> pl.DataFrame:
+    """The newest events without a proven owner: event_id, occurred_at, event_type, reason, candidates, released_by."""
+    found = read_frame(
+        connection,
+        """select q.event_id::text, q.occurred_at, e.event_type, q.reason, q.candidates::text
+        from timeline.quarantine q join timeline.events e using (event_id, occurred_at)
+        where q.cloud = %(cloud)s and q.occurred_at >= %(since)s and q.resolved_at is null
+        order by q.occurred_at desc, q.event_id limit %(limit)s""",
+        {"cloud": cloud, "since": since, "limit": limit},
+    )
+    return found.with_columns(released_by=pl.col("reason").replace_strict(RELEASED_BY, default=None))
+
+
+def owned(connection: psycopg.Connection, cloud: str, since: datetime, limit: int) -> pl.DataFrame:
+    """Per rule its newest events' answer: rule, confidence, event_id, path (edges with validity), evidence, pin."""
+    return read_frame(
+        connection,
+        """select a.rule, a.confidence, a.event_id::text, a.path::text, a.evidence::text,
+            a.topology_recorded_at as believed_at
+        from (select distinct rule from timeline.event_keys where cloud = %(cloud)s) r,
+            lateral (select k.event_id, k.occurred_at, k.attribution from timeline.event_keys k
+                where k.cloud = %(cloud)s and k.rule = r.rule and k.occurred_at >= %(since)s
+                order by k.occurred_at desc, k.event_id limit %(limit)s) k
+            join timeline.attributions a on a.event_id = k.event_id and a.version = k.attribution
+                and a.valid_at = k.occurred_at
+        order by a.rule, a.valid_at desc, a.event_id""",
+        {"cloud": cloud, "since": since, "limit": limit},
+    )
+
+
 def key_faults(connection: psycopg.Connection, cloud: str, since: datetime) -> dict[str, int]:
     """Rows since then that contradict each other; all are 0 unless something wrote past the pipeline."""
-    values = {"cloud": cloud, "since": since}
+    values = {"cloud": cloud, "since": since, "handovers": HANDOVERS}
     faults = {
         "events whose key says otherwise": """select count(*) from timeline.events e
             left join timeline.event_keys k on k.event_id = e.event_id and k.occurred_at = e.occurred_at
@@ -83,11 +118,14 @@ def key_faults(connection: psycopg.Connection, cloud: str, since: datetime) -> d
             where k.cloud = %(cloud)s and k.occurred_at >= %(since)s and e.event_id is null""",
         "tenant rows without their event": """select count(*) from timeline.tenant_events t
             left join timeline.events e on e.event_id = t.event_id and e.occurred_at = t.occurred_at
-            where t.cloud = %(cloud)s and t.occurred_at >= %(since)s and e.event_id is null""",
+            left join timeline.affected a on a.affected_id = t.event_id and a.is_current
+            where t.cloud = %(cloud)s and t.occurred_at >= %(since)s
+              and case t.relation when 'owner' then e.event_id else a.event_id end is null""",
+        # by a handover its taker has a row of the giver's event, too
         "tenant rows of another owner": """select count(*) from timeline.tenant_events t
             join timeline.events e on e.event_id = t.event_id and e.occurred_at = t.occurred_at
             where t.cloud = %(cloud)s and t.occurred_at >= %(since)s and t.relation = 'owner'
-              and t.tenant_project_id is distinct from e.owner_project_id""",
+              and t.tenant_project_id is distinct from e.owner_project_id and t.event_type <> all(%(handovers)s)""",
     }
     return {name: connection.execute(query, values).fetchone()[0] for name, query in faults.items()}
 

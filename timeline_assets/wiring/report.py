@@ -91,22 +91,22 @@ def _failure(error: TimelineError, code: str, more: list[str], may_retry: bool, 
     )
 
 
-def table(rows: pl.DataFrame) -> str:
+def table(rows: pl.DataFrame, longest: int = CELL) -> str:
     """A frame as a Markdown table, cells cut to a readable length."""
     if rows.is_empty():
         return "no rows"
     head = "| " + " | ".join(rows.columns) + " |\n|" + "---|" * rows.width
-    body = "\n".join("| " + " | ".join(_cell(value) for value in row) + " |" for row in rows.iter_rows())
+    body = "\n".join("| " + " | ".join(_cell(value, longest) for value in row) + " |" for row in rows.iter_rows())
     return f"{head}\n{body}"
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, longest: int) -> str:
     if value is None:
         return ""
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
     text = " ".join(str(value).split()).replace("|", "\\|")
-    return text if len(text) <= CELL else text[: CELL - 1] + "…"
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 # Previews: never a record's body, which belongs to the raw store and not to an event log

@@ -100,6 +100,9 @@ def test_too_many_events_without_an_owner_fail_their_check_by_reason(harvested, 
     metadata = said[QUARANTINE, checks.QUARANTINE].metadata
     assert (metadata["events"].value, metadata["quarantined"].value) == (6, 1)
     assert "| neutron_networks | 1 |" in metadata["by reason"].value
+    assert "| network.create.end | TOPOLOGY_GAP |" in metadata["waiting, newest"].value
+    assert "a dated record of who owned the resource" in metadata["waiting, newest"].value
+    assert "| payload_owner | certain |" in metadata["owned, by rule"].value
 
 
 FAULTS = [
