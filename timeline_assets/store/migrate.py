@@ -102,7 +102,7 @@ def read_migrations(files: list[Path] | None = None) -> list[Migration]:
         if match is None or int(match[1]) != number:
             raise DatabaseError(
                 f"The migration {path.name} stands where {number:04d}_….sql is expected",
-                remedy="number the files of sql/migrations from 0001 without a gap, as 0001_name.sql",
+                remedy="Number the files of sql/migrations from 0001 without a gap, as 0001_name.sql",
             )
         migrations.append(Migration(number, match[2], path.read_text()))
     return migrations
@@ -117,7 +117,7 @@ def _pending(migrations: list[Migration], applied: dict[int, tuple[str, str]]) -
     if applied and (newest := max(applied)) > len(migrations):
         raise DatabaseError(
             f"The database is at migration {newest:04d}, newer than this release, which knows {len(migrations):04d}",
-            remedy="run the release that migrated it, or a newer one",
+            remedy="Run the release that migrated it, or a newer one",
         )
     for migration in migrations:
         name, sha256 = applied.get(migration.number, (migration.name, migration.sha256))
@@ -125,13 +125,13 @@ def _pending(migrations: list[Migration], applied: dict[int, tuple[str, str]]) -
             raise DatabaseError(
                 f"The migration {migration.number:04d}_{migration.name}.sql is not what was applied "
                 f"as {migration.number:04d}_{name}: it was edited afterwards",
-                remedy="restore the file as it was, and put the change into a new migration",
+                remedy="Restore the file as it was, and put the change into a new migration",
             )
     todo = [migration for migration in migrations if migration.number not in applied]
     if applied and todo and todo[0].number < max(applied):
         raise DatabaseError(
             f"The database has migration {max(applied):04d} but not {todo[0].number:04d}_{todo[0].name}",
-            remedy="restore the database from a backup: migrations are applied in order",
+            remedy="Restore the database from a backup: migrations are applied in order",
         )
     return todo
 
@@ -150,5 +150,5 @@ def _apply(connection: psycopg.Connection, migration: Migration) -> None:
         raise DatabaseError(
             f"The migration {migration.number:04d}_{migration.name} failed and changed nothing: "
             f"{error.diag.message_primary}",
-            remedy="the migrations before it are applied; mend the cause and migrate again",
+            remedy="The migrations before it are applied; mend the cause and migrate again",
         ) from error

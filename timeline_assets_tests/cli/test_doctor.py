@@ -71,7 +71,7 @@ def test_what_one_service_refuses_does_not_hide_the_others(configured, cloud):
     assert ran.code == 1
     verdicts = [(verdict, found) for verdict, found, _ in findings(ran)["cloud north"]]
     assert verdicts[0][0] == "fine"
-    assert verdicts[1][0] == "broken" and verdicts[1][1].startswith("forbidden: north: network /networks: 403")
+    assert verdicts[1][0] == "broken" and verdicts[1][1].startswith("forbidden: network /networks: 403")
     assert verdicts[2] == ("fine", "2 sources answer, 3 requests")
 
 
@@ -89,7 +89,25 @@ def test_a_cloud_that_is_not_in_clouds_yaml(configured, tmp_path):
     (tmp_path / "clouds.yaml").write_text("clouds: {}\n")
     ran = configured("doctor")
     assert ran.code == 1
-    assert any(line.startswith("✗ cloud north") and "clouds.yaml does not describe" in line for line in ran.lines)
+    assert any(line.startswith("✗ cloud north     clouds.yaml does not describe 'north'") for line in ran.lines)
+    assert not any(line.startswith("✓ configuration") for line in ran.lines)
+
+
+def test_an_auth_url_that_is_not_keystones_own(configured, cloud, tmp_path):
+    config = dict(cloud.config)
+    config["auth"] = {**config["auth"], "auth_url": cloud.url}
+    (tmp_path / "clouds.yaml").write_text(yaml.safe_dump({"clouds": {NAME: config}}))
+    for status in (401, 404):
+        cloud.answers[""] = Answer({"error": {"message": "who are you?"}}, status)
+        ran = configured("doctor")
+        assert ran.code == 1 and ran.err == ""
+        assert any(line.startswith("✗ cloud north") and "no Keystone" in line for line in ran.lines)
+        assert "ends in /v3" in ran.lines[-1]
+
+
+def test_a_long_name_stands_apart_from_what_was_found(capsys):
+    doctor._show(doctor.Finding("cloud of-a-long-name", doctor.Verdict.FINE, "logged in"))
+    assert capsys.readouterr().out == "✓ cloud of-a-long-name logged in\n"
 
 
 def test_a_clock_that_is_off(configured, cloud):

@@ -195,13 +195,14 @@ def test_a_full_disk_is_said() -> None:
         psycopg.errors.DiskFull("could not extend file"), url, is_connected=True, is_broken=False
     )
     assert str(error) == "The database d on h:5432 has no disk space left"
-    assert "free space" in error.remedy
+    assert "Free space" in error.remedy
 
 
-def test_a_password_that_the_server_repeats_is_not_shown() -> None:
-    url = URL.create("postgresql", "u", "hush", "h", 5432, "d")
+@pytest.mark.parametrize("password", ["hush", "e", "(", "h.s"])
+def test_a_password_that_the_server_repeats_is_not_shown(password: str) -> None:
+    url = URL.create("postgresql", "u", password, "h", 5432, "d")
     error = database_module._explain(
-        psycopg.OperationalError("no hush\nhere"), url, is_connected=False, is_broken=False
+        psycopg.OperationalError(f"no {password}\nhere"), url, is_connected=False, is_broken=False
     )
     assert str(error) == "The database d on h:5432 does not answer: no *** here"
 
