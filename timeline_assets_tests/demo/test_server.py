@@ -57,7 +57,7 @@ def bare(body) -> dict:
     """A record without what its source adds to it or takes from it."""
     role = {name: value for name, value in body.get("role", {}).items() if name != "name"}
     is_service = "binary" in body
-    left_out = {"server", *(["updated_at"] if is_service else [])}
+    left_out = {"server", "host_status", *(["updated_at"] if is_service else [])}
     return {name: value for name, value in body.items() if name not in left_out} | ({"role": role} if role else {})
 
 
