@@ -121,12 +121,12 @@ def _start(
 
     began = time.monotonic()
     _require_clouds(settings)
-    say(_about(settings))
-
+    # first: without it nothing of what is said would happen
     database = open_database(settings)
     # what is pushed last ends first: the programs, then their database
     at_the_end.callback(database.close)
     at_the_end.callback(supervisor.stop)
+    say(_about(settings))
     with database.connect("admin") as connection:
         version = connection.info.parameter_status("server_version").split()[0]
     _step(say, "database", f"PostgreSQL {version}, {_place(settings, database)}")

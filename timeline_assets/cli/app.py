@@ -27,7 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start with [bold]timeline up[/]; then, in another terminal, [bold]timeline status[/] and "
-    "[bold]timeline events[/]. [bold]timeline COMMAND --help[/] shows examples.",
+    "[bold]timeline events[/]. [bold]timeline COMMAND --help[/] shows examples. In a clone, [bold]./timeline test[/] "
+    "runs the tests.",
 )
 
 

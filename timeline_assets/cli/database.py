@@ -51,12 +51,13 @@ class RoleName(StrEnum):
     DAGSTER = "dagster"
 
 
+ROLE_HELP = f"Whose rights: {', '.join(RoleName)}; provider reads everything and changes nothing."
+
+
 @command(of=commands)
 def url(
     context: typer.Context,
-    role: Annotated[
-        RoleName, typer.Option(help="Whose rights: provider reads everything and changes nothing.")
-    ] = RoleName.PROVIDER,
+    role: Annotated[RoleName, typer.Option(metavar="ROLE", help=ROLE_HELP)] = RoleName.PROVIDER,
 ) -> None:
     """The database's address with its password, for psql, a notebook or a dashboard. Do not share it.
 
@@ -73,12 +74,13 @@ def url(
         hint("The embedded database answers only while `timeline up` runs; it does not now.")
 
 
-@command(of=commands, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@command(of=commands, context_settings={"ignore_unknown_options": True})
 def psql(
     context: typer.Context,
-    role: Annotated[
-        RoleName, typer.Option(help="Whose rights: provider reads everything and changes nothing.")
-    ] = RoleName.PROVIDER,
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="ARGUMENT", help="psql's own options and arguments.")
+    ] = None,
+    role: Annotated[RoleName, typer.Option(metavar="ROLE", help=ROLE_HELP)] = RoleName.PROVIDER,
 ) -> None:
     """PostgreSQL's own shell, with no password to type and nothing to install; further arguments are psql's.
 
@@ -93,7 +95,7 @@ def psql(
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             where = address.set(drivername="postgresql", password=None).render_as_string(hide_password=False)
-            code = subprocess.call([program, where, *context.args], env=inherited(settings_of(context), **environ))
+            code = subprocess.call([program, where, *(arguments or ())], env=inherited(settings_of(context), **environ))
         finally:
             signal.signal(signal.SIGINT, before)
     raise typer.Exit(code)

@@ -1,10 +1,12 @@
 """`timeline db …`: an address that works, and logins that read their own and nothing else."""
 
+import re
 import secrets
 
 import psycopg
 import pytest
 
+from timeline_assets.cli import database as database_commands
 from timeline_assets.errors import ConfigurationError
 from timeline_assets.store import access
 from timeline_assets.store.access import Scope
@@ -193,3 +195,10 @@ def test_a_subtree_is_a_project_with_all_below_it(told, name, database):
         )
         assert audit.fetchall() == [("subtree", "p-acme", True)]
         assert connection.execute("select * from access.projects where login = %s", [name]).fetchall() == []
+
+
+@pytest.mark.parametrize("command", ["url", "psql"])
+def test_every_role_is_a_whole_word_of_the_help(timeline, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "80")
+    words = set(re.findall(r"[a-z]+", timeline("db", command, "--help").out))
+    assert {role.value for role in database_commands.RoleName} <= words

@@ -13,7 +13,7 @@ import pytest
 
 from timeline_assets import up
 from timeline_assets.config import CloudSettings, Settings
-from timeline_assets.errors import ConfigurationError, TimelineError
+from timeline_assets.errors import ConfigurationError, DatabaseError, TimelineError
 from timeline_assets.pipeline import Pipeline
 from timeline_assets.raw.harvest import harvest
 from timeline_assets.raw.store import RawStore
@@ -54,6 +54,18 @@ def test_a_second_one_beside_the_first_is_refused(settings):
         assert str(error.value).endswith("its web server at http://127.0.0.1:3000")
         assert error.value.remedy.endswith(f"kill {os.getpid()}")
         assert running(settings).url == "http://127.0.0.1:3000", "the first one's note is untouched"
+
+
+def test_a_database_that_does_not_answer_is_said_first(tmp_path):
+    dead = Settings(
+        state_dir=tmp_path / "state",
+        database_url="postgresql://u:p@127.0.0.1:1/d",
+        clouds=(CloudSettings(name="demo"),),
+    )
+    said = []
+    with pytest.raises(DatabaseError):
+        up.up(dead, said.append)
+    assert said == []
 
 
 def test_while_the_first_has_not_said_anything_yet(settings):
