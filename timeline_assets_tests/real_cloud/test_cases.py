@@ -203,10 +203,9 @@ def test_19_a_host_goes_down(story):
     )
     (event,) = down.iter_rows(named=True)
     assert (event["owner_scope"], event["host"]) == ("provider", "compute2")
-    owner = {deed.resource_id: deed.owner_project_id for deed in story.of_kind("server.create")}
     expected: dict[str, set[str]] = {}
     for server in story.on_lost_host:
-        expected.setdefault(owner[server], set()).add(server)
+        expected.setdefault(story.truth.first[server].project_id, set()).add(server)
     assert expected, "nobody had a server on the host: this proves nothing"
     assert affected(story, event["event_id"]) == expected
     rows = story.home.rows(
