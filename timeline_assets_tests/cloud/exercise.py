@@ -609,7 +609,8 @@ def remove_from_tenant(exercise: Exercise, tenant: Tenant) -> None:
         actor.until(action, "available", of=("volume", volume.resource_id))
     delete(actor, server)
     address = exercise.of(tenant, "floating_ip", "web-1")
-    actor.update(address, "disassociate", port_id=None)
+    if actor.get("network", f"/v2.0/floatingips/{address.resource_id}")["floatingip"]["port_id"]:
+        actor.update(address, "disassociate", port_id=None)
     delete(actor, address)
     delete(actor, exercise.of(tenant, "security_group_rule", "https"))
     router, subnet = exercise.of(tenant, "router", "gateway"), exercise.of(tenant, "subnet", "private-subnet")

@@ -44,7 +44,7 @@ def test_a_harvest_of_what_was_watched_changes_no_row(story, watched: Home):
 
 #: When a harvest is killed: after some sources were stored, and with all of them stored but none told.
 READING = "select count(distinct source) between 3 and %(sources)s - 1 from raw.attempts"
-TELLING = """select count(*) > 0 and bool_and(normalized_at is not null) and count(resolved_at) = 0
+TELLING = """select count(normalized_at) > 0 and count(resolved_at) = 0
     and (select count(*) from raw.scans where cloud = 'real') = %(sources)s from raw.attempts"""
 
 
