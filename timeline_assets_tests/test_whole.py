@@ -142,10 +142,10 @@ def test_from_nothing_to_a_timeline_and_back_to_nothing(up: Up):
     assert f"process {up.process.pid}," in second.stderr and url in second.stderr
 
     # who ends is started again
-    [follower] = [p for p in up.family() if "follow" in p.cmdline()]
+    [follower] = [p for p in up.family() if "follow" in command(p)]
     follower.kill()
     assert "follower ended (killed by SIGKILL)" in up.until("follower ended")
-    wait_for(lambda: [p for p in up.family() if "follow" in p.cmdline() and p.pid != follower.pid])
+    wait_for(lambda: [p for p in up.family() if "follow" in command(p) and p.pid != follower.pid])
 
     # everything listens on loopback only
     listening = [c.laddr.ip for p in up.family() for c in connections(p) if c.status == psutil.CONN_LISTEN]
@@ -157,6 +157,14 @@ def test_from_nothing_to_a_timeline_and_back_to_nothing(up: Up):
     up.until("Stopped")
     assert up.process.wait(PATIENCE_SECONDS) == 0
     assert all_gone(family)
+
+
+def command(process: psutil.Process) -> list[str]:
+    """Its command line; nothing of one that has just ended."""
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
 
 
 def connections(process: psutil.Process) -> list:
