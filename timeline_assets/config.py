@@ -11,9 +11,11 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
@@ -242,13 +244,23 @@ def load(*, demo: bool = False, environ: dict[str, str] | None = None) -> Settin
     try:
         settings = Settings(**{**data, "clouds": tuple(listed)})
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(_places(first["loc"], listed))
+        found = error.errors(include_url=False, include_input=False)
         raise ConfigurationError(
-            f"{path}: {place}: {first['msg']}", remedy="See docs/configuration.md for every key and its default."
+            f"{path}: {'; '.join(_said(one, listed) for one in found)}",
+            remedy="See docs/configuration.md for every key and its default.",
         ) from None
     state = path.absolute().parent / settings.state_dir
     return settings.model_copy(update={"state_dir": state / DEMO if settings.is_demo else state})
+
+
+def _said(error: Mapping[str, Any], clouds: list[dict]) -> str:
+    """One mistake of the file: where, what, and what a key that there is not may have been meant to be."""
+    *before, last = _places(error["loc"], clouds)
+    if error["type"] != "extra_forbidden":
+        return f"{'.'.join([*before, last])}: {error['msg']}"
+    known = {name for model in _Model.__subclasses__() for name in model.model_fields}
+    alike = get_close_matches(last, known, n=1)
+    return f"there is no key {'.'.join([*before, last])}" + (f", did you mean {alike[0]}?" if alike else "")
 
 
 def _places(found: tuple[int | str, ...], clouds: list[dict]) -> list[str]:

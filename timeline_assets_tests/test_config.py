@@ -41,6 +41,18 @@ def test_a_cloud_of_the_environment_gets_a_name_that_can_be_used(tmp_path, os_cl
     assert (cloud.name, cloud.os_cloud) == (name, os_cloud)
 
 
+def test_every_mistake_of_a_file_is_named(tmp_path):
+    wrong = "[harvest]\npoll_secnds = 5\nunheard = 1\n[web]\nport = 99999\n[clouds.north]\nx = 1"
+    (tmp_path / "t.toml").write_text(wrong)
+    with pytest.raises(ConfigurationError) as error:
+        loaded(tmp_path / "t.toml")
+    said = str(error.value)
+    assert "there is no key harvest.poll_secnds, did you mean poll_seconds?" in said
+    assert "there is no key harvest.unheard" in said
+    assert "there is no key clouds.north.x" in said
+    assert "web.port: Input should be less than or equal to 65535" in said
+
+
 def test_a_folder_is_no_configuration(tmp_path):
     with pytest.raises(ConfigurationError, match="cannot be read: Is a directory"):
         loaded(tmp_path)
