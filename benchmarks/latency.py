@@ -261,6 +261,7 @@ class Operator:
             lambda: self._volume_is("in-use", volume.id),
         )
         yield
+        self.watch.wait(volume.id)  # it is the volume's listing that tells of the attachment
         self.change(
             "server: volume detached",
             "compute.instance.volume_detach.%",
