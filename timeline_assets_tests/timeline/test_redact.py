@@ -27,3 +27,9 @@ def test_the_writer_knows_every_column(rows):
 def test_every_tracked_path_is_classified():
     assert {path for source in SOURCES for path in source.tracked} == {*CHANGE_PATHS, *WITHHELD_PATHS}
     assert not {*CHANGE_PATHS} & {*WITHHELD_PATHS}
+
+
+def test_a_change_that_holds_ids_of_networks_and_subnets_is_withheld():
+    """A port on a shared network, or a router's gateway, names a subnet that is another's."""
+    assert {"external_gateway_info", "fixed_ips"} <= set(WITHHELD_PATHS)
+    assert not {"external_gateway_info", "fixed_ips"} & set(CHANGE_PATHS)
